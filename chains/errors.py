@@ -1,0 +1,184 @@
+"""Everything that can go wrong on the ground floor, and whose fault it is.
+
+ChainError
+├── InputError                    yours: what was given cannot be used; nothing was signed or sent
+│   ├── InvalidAmountError
+│   ├── InvalidAddressError
+│   ├── UnknownNetworkError
+│   ├── InvalidStatementError     the text to sign cannot be built or read
+│   ├── KeyFileError              a key file is missing, unreadable, unsafe or not a key
+│   └── WrongChainError           the node answers for another chain than the one asked for
+├── RefusedError                  yours to decide: the approval must not be made as asked; nothing was signed or sent
+│   ├── SpenderRefusedError
+│   ├── TokenRefusedError
+│   ├── NoGasError                the owner cannot pay the network's fee
+│   ├── FeeTooHighError           the network asks for more than the cap
+│   ├── OtherDelegateError        Solana: the token account already has another delegate
+│   └── WillRevertError           the network says beforehand that the transaction would fail
+├── NodeError                     the network's: its node could not be asked, or answered nonsense
+│   ├── NodeUnreachableError
+│   └── RpcError                  the node answered with a JSON-RPC error
+├── TransactionError              a transaction that left us did not do what it was meant to do
+│   ├── TransactionRevertedError  mined and failed: its nonce is used, its fee is paid, nothing was approved
+│   ├── TransactionReplacedError  another transaction took its nonce
+│   ├── TransactionDroppedError   no node knows it any more and its nonce is free
+│   ├── TransactionPendingError   not settled yet: it may still land
+│   ├── TransactionExpiredError   Solana: its block height has passed; it can never land, building anew is safe
+│   └── UnexpectedAllowanceError  mined, but the chain holds another allowance than the one intended
+└── SigningError
+    ├── WalletRefusedError        yours: the person or the device said no
+    └── SignatureMismatchError    what came back is not a signature of what was shown
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Fault = Literal["yours", "network", "platform"]
+
+
+class ChainError(Exception):
+    """Base of all errors of `chains`; never raised itself.
+
+    `message` says what happened, `hint` what a person should do now; `expected` and `found` hold the evidence.
+    """
+
+    fault: ClassVar[Fault] = "network"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        expected: object = None,
+        found: object = None,
+        transaction_hash: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.expected = expected
+        self.found = found
+        self.hash = transaction_hash
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InputError(ChainError):
+    """What was given cannot be used; nothing was signed or sent."""
+
+    fault = "yours"
+
+
+class InvalidAmountError(InputError):
+    """An amount is not a plain decimal number, has too many decimals or does not fit."""
+
+
+class InvalidAddressError(InputError):
+    """An address is malformed, fails its checksum or belongs to another kind of network."""
+
+
+class UnknownNetworkError(InputError):
+    """No network of this name is known."""
+
+
+class InvalidStatementError(InputError):
+    """An ownership statement cannot be built from these values, or a text is not one."""
+
+
+class KeyFileError(InputError):
+    """A key file is missing, unreadable, readable by others or does not hold a key."""
+
+
+class WrongChainError(InputError):
+    """The node behind a URL answers for another chain."""
+
+
+class RefusedError(ChainError):
+    """The approval must not be made as asked; nothing was signed or sent."""
+
+    fault = "yours"
+
+
+class SpenderRefusedError(RefusedError):
+    """The spender is an address that must never be approved."""
+
+
+class TokenRefusedError(RefusedError):
+    """The token is not what it is said to be (no contract, other decimals, a mint that cannot be delegated safely)."""
+
+
+class NoGasError(RefusedError):
+    """The owner's native balance does not cover the fee; `expected` and `found` are in wei or lamports."""
+
+
+class FeeTooHighError(RefusedError):
+    """The network asks for a higher fee than the cap."""
+
+
+class OtherDelegateError(RefusedError):
+    """The Solana token account has another delegate, which an approval would replace; `found` is that delegate."""
+
+
+class WillRevertError(RefusedError):
+    """The network says beforehand that the transaction would fail; the message holds the decoded reason."""
+
+
+class NodeError(ChainError):
+    """A node could not be asked, or its answer cannot be used."""
+
+
+class NodeUnreachableError(NodeError):
+    """A node did not answer; whether it did what it was asked is unknown."""
+
+
+class RpcError(NodeError):
+    """A node answered with a JSON-RPC error; `code` and `data` are as the node gave them."""
+
+    def __init__(self, message: str, *, code: int, data: object = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint, found=data)
+        self.code = code
+        self.data = data
+
+
+class TransactionError(ChainError):
+    """A transaction that left us did not do what it was meant to do; `hash` names it."""
+
+
+class TransactionRevertedError(TransactionError):
+    """The transaction was mined and failed: its fee is paid and nothing was approved."""
+
+
+class TransactionReplacedError(TransactionError):
+    """Another transaction of the owner used the nonce; `found` is its hash where it is known."""
+
+
+class TransactionDroppedError(TransactionError):
+    """The node no longer knows the transaction and its nonce is still free."""
+
+
+class TransactionPendingError(TransactionError):
+    """The transaction has not settled within the time given; it may still land."""
+
+
+class TransactionExpiredError(TransactionError):
+    """The Solana transaction can never land, because its last valid block height has passed; building anew is safe."""
+
+
+class UnexpectedAllowanceError(TransactionError):
+    """The transaction succeeded but the chain holds another allowance; `expected` and `found` are in base units."""
+
+
+class SigningError(ChainError):
+    """A signature could not be had, or is not what it should be."""
+
+    fault = "yours"
+
+
+class WalletRefusedError(SigningError):
+    """The wallet, or the person behind it, refused to sign."""
+
+
+class SignatureMismatchError(SigningError):
+    """A signature or signed transaction does not belong to what was shown to the wallet."""

@@ -1,0 +1,135 @@
+"""JSON-RPC over HTTP, read from the raw JSON: one place that tells "the node said no" from "the node did not answer".
+
+Used for EVM networks and for Solana, because the response parsers of the Solana libraries abort the whole process on
+some error answers, and because an audit needs the answers as they were given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from chains.errors import InputError, NodeUnreachableError, RpcError
+
+if TYPE_CHECKING:
+    import httpx
+
+Params = Sequence[Any] | Mapping[str, Any]
+
+_RATE_LIMITED: Final = frozenset({429, -32005, -32029})
+_LONGEST_PAUSE: Final = 20.0
+
+
+class Rpc(Protocol):
+    """A way to ask one node; `calls` counts the questions asked so far."""
+
+    calls: int
+
+    async def request(self, method: str, params: Params = ()) -> Any:
+        """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def redact_url(url: str) -> str:
+    """Return a URL that is safe to print: providers put API keys into the path, the query or the user name."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    hidden = "/…" if parts.path.strip("/") or parts.query else ""
+    return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+class HttpRpc:
+    """JSON-RPC 2.0 over HTTP POST.
+
+    Every call is repeated up to `attempts` times when the connection fails or the node says that it is busy: reads are
+    harmless, and the only writes of this package, signed transactions, are the same bytes each time.
+    `timeout` is in seconds for one attempt.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
+        import httpx
+
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise InputError(
+                f"{redact_url(url)} is not the URL of an HTTP node.", hint="Give a URL that starts with https://."
+            )
+        self.calls = 0
+        self._shown = redact_url(url)
+        self._url = url
+        self._attempts = attempts
+        self._ids = count(1)
+        self._client = httpx.AsyncClient(timeout=timeout)
+
+    async def request(self, method: str, params: Params = ()) -> Any:
+        """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
+        import httpx
+
+        payload = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        problem = ""
+        for attempt in range(self._attempts):
+            if attempt:
+                await asyncio.sleep(min(0.25 * 2**attempt, _LONGEST_PAUSE))
+            self.calls += 1
+            try:
+                response = await self._client.post(self._url, json=payload)
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}".rstrip(": ")
+                continue
+            if response.status_code == 429 or response.status_code >= 502:
+                problem = f"HTTP {response.status_code}"
+                await asyncio.sleep(_retry_after(response))
+                continue
+            answer = self._decode(method, response)
+            error = answer.get("error")
+            if error is None:
+                return answer["result"]
+            failure = _rpc_error(method, error)
+            if failure.code not in _RATE_LIMITED:
+                raise failure
+            problem = str(failure.message)
+        raise NodeUnreachableError(
+            f"The node {self._shown} did not answer {method} ({problem}), tried {self._attempts} times.",
+            hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
+        )
+
+    def _decode(self, method: str, response: httpx.Response) -> dict[str, Any]:
+        try:
+            answer = json.loads(response.content)
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict) and (answer.get("error") is not None or "result" in answer):
+            return answer
+        raise NodeUnreachableError(
+            f"The node {self._shown} answered {method} with HTTP {response.status_code} and no JSON-RPC result.",
+            hint="Check that the URL is that of a JSON-RPC node and that its API key, if any, is right.",
+            found=response.text[:200],
+        )
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+def _rpc_error(method: str, error: Any) -> RpcError:
+    if not isinstance(error, dict):
+        return RpcError(f"{method} failed: {error}", code=0)
+    code = error.get("code")
+    return RpcError(
+        f"{method} failed: {error.get('message', 'no message')}",
+        code=code if isinstance(code, int) else 0,
+        data=error.get("data"),
+    )
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0

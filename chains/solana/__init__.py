@@ -1,0 +1,1 @@
+"""Solana: SPL Token delegates, v0 transactions, Ed25519 signatures, one node."""

@@ -1,0 +1,315 @@
+"""The nouns of the ground floor: chains, tokens, allowances, transactions, and the two doors Node and Wallet.
+
+Everything here is a frozen value without behaviour of its own; the three protocols at the end are what the line of
+`delegation` needs from the outside. Amounts are integers in base units, fees are wei or lamports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+Family = Literal["evm", "solana"]
+
+
+class _JsonString:
+    """Tells pydantic, where it is in use, to write an integer as a JSON string: JavaScript loses integers above 2^53."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.int_schema(ge=0, serialization=core_schema.to_string_ser_schema(when_used="json"))
+
+
+BaseUnits: TypeAlias = Annotated[int, _JsonString()]
+"""An integer number of a token's, or of the native coin's, smallest units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token on one network: `address` is the contract (EIP-55) or the SPL mint (base58)."""
+
+    symbol: str
+    address: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeePolicy:
+    """How an EVM network's fees are found, and the bounds in wei per gas that no fee may leave."""
+
+    method: Literal["linea_estimateGas", "fee_history"]
+    tip_floor: int
+    tip_cap: int
+    max_fee_cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One network as data.
+
+    `name` is what the platform calls it. `chain_id` is set for EVM networks, `genesis_hash` for Solana.
+    `statement_chain_id` is the text of the `Chain ID:` line of an ownership statement.
+    """
+
+    name: str
+    title: str
+    family: Family
+    caip2: str
+    rpc_url: str
+    native_symbol: str
+    native_decimals: int
+    statement_chain_id: str
+    chain_id: int | None = None
+    genesis_hash: str | None = None
+    tokens: tuple[Token, ...] = ()
+    fees: FeePolicy | None = None
+    testnet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A point of a chain: block number and hash, or slot and an empty hash on Solana."""
+
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceState:
+    """What the chain says of one (token, owner, spender) at one block, in base units.
+
+    `other_delegate` is the Solana delegate that holds the account's only place instead of `spender`.
+    `token_account` is the SPL token account, and `account_exists` whether it is there; always true on EVM networks.
+    """
+
+    allowance: BaseUnits
+    balance: BaseUnits
+    native_balance: BaseUnits
+    block: Block
+    other_delegate: str | None = None
+    token_account: str | None = None
+    account_exists: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveOptions:
+    """Departures from the default way of approving, each to be asked for by name.
+
+    `approve_checked`: Solana, `ApproveChecked` instead of the plain `Approve` that the platform indexes.
+    `revoke_only`: Solana, amount 0 is `Revoke` alone instead of `Approve` of 0 followed by `Revoke`.
+    `overwrite_delegate`: Solana, replace another delegate.
+    `max_fee_cap`: the highest acceptable fee in wei per gas (EVM) or micro-lamports per compute unit (Solana).
+    """
+
+    approve_checked: bool = False
+    revoke_only: bool = False
+    overwrite_delegate: bool = False
+    max_fee_cap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceIntent:
+    """What the owner wants the chain to hold at the end: `amount` base units of `token` for `spender`."""
+
+    token: Token
+    owner: str
+    spender: str
+    amount: BaseUnits
+    options: ApproveOptions = ApproveOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class EvmFee:
+    """An EIP-1559 fee: gas units, and wei per gas."""
+
+    gas_limit: int
+    max_fee_per_gas: int
+    max_priority_fee_per_gas: int
+    kind: Literal["evm"] = "evm"
+
+    @property
+    def max_cost(self) -> int:
+        """The most this fee can cost, in wei."""
+        return self.gas_limit * self.max_fee_per_gas
+
+
+@dataclass(frozen=True, slots=True)
+class SolanaFee:
+    """A Solana fee: lamports for signatures and rent, compute units, and micro-lamports per compute unit."""
+
+    signature_lamports: int
+    rent_lamports: int
+    compute_unit_limit: int
+    compute_unit_price: int
+    kind: Literal["solana"] = "solana"
+
+    @property
+    def max_cost(self) -> int:
+        """The most this fee can cost, in lamports."""
+        priority = -(-self.compute_unit_limit * self.compute_unit_price // 1_000_000)
+        return self.signature_lamports + self.rent_lamports + priority
+
+
+Fee: TypeAlias = EvmFee | SolanaFee
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveStep:
+    """One approve transaction of a plan: the allowance it sets, in base units, and its fee where already known.
+
+    A step whose fee is None is estimated when its turn comes (the second of two steps cannot be estimated before).
+    """
+
+    amount: BaseUnits
+    fee: Fee | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPlan:
+    """What has to happen on chain: the state it starts from, the steps, and warnings in plain words."""
+
+    state: AllowanceState
+    steps: tuple[ApproveStep, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvmTransaction:
+    """An unsigned EIP-1559 transaction that approves; `data` is 0x hex, `sender` the owner, value is always 0."""
+
+    chain_id: int
+    sender: str
+    to: str
+    nonce: int
+    data: str
+    fee: EvmFee
+    kind: Literal["evm"] = "evm"
+
+
+@dataclass(frozen=True, slots=True)
+class SolanaTransaction:
+    """An unsigned Solana transaction that approves: `message` is the base64 of the v0 message bytes.
+
+    It can land until the chain's block height passes `last_valid_block_height`.
+    """
+
+    sender: str
+    message: str
+    blockhash: str
+    last_valid_block_height: int
+    fee: SolanaFee
+    kind: Literal["solana"] = "solana"
+
+
+UnsignedTransaction: TypeAlias = EvmTransaction | SolanaTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A signed transaction: `raw` is 0x hex (EVM) or base64 (Solana), `hash` its hash or its base58 signature."""
+
+    raw: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentTransaction:
+    """A transaction that a wallet signed and sent by itself; only its hash, or base58 signature, is known."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The proof that an approve took effect: `allowance` is read from the state at `block`, in base units.
+
+    `hash` is the transaction that took effect, which differs from the one sent if the wallet replaced it.
+    `fee_paid` is in wei or lamports. `finality` names the level reached, for example `included` or `finalized`.
+    """
+
+    hash: str
+    block: Block
+    allowance: BaseUnits
+    fee_paid: BaseUnits
+    finality: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipSignature:
+    """A signed ownership statement: `signature` is 0x + 130 hex digits (EIP-191) or base58 of 64 bytes (Ed25519)."""
+
+    message: str
+    signature: str
+    scheme: Literal["eip191", "ed25519"]
+
+
+class Node(Protocol):
+    """The door to one network. Every method may raise `NodeError`; no method signs anything."""
+
+    chain: Chain
+
+    async def check_chain(self) -> None:
+        """Raise `WrongChainError` unless the node answers for `chain`."""
+        ...
+
+    async def get_allowance(
+        self, token: Token, owner: str, spender: str, *, block: Block | None = None
+    ) -> AllowanceState:
+        """Return what the chain says, at `block` or else at the newest block (Solana: the newest finalized slot)."""
+        ...
+
+    async def plan_approval(self, intent: AllowanceIntent) -> ApprovalPlan:
+        """Return the steps from here to `intent`, each found possible by simulation; raise `RefusedError` otherwise."""
+        ...
+
+    async def prepare(self, intent: AllowanceIntent, step: ApproveStep) -> UnsignedTransaction:
+        """Return the transaction of `step`, ready to be shown and signed; estimates the fee where the step has none."""
+        ...
+
+    async def send(self, signed: SignedTransaction) -> None:
+        """Broadcast; sending the same bytes again is harmless and succeeds."""
+        ...
+
+    async def settle(
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,
+    ) -> Settlement:
+        """Wait until the step took effect, re-sending signed bytes as needed; raise a `TransactionError` otherwise."""
+        ...
+
+    async def find_approval(
+        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+    ) -> str | None:
+        """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Wallet(Protocol):
+    """The door to one key: a file, a device or a person. It signs, or signs and sends by itself."""
+
+    address: str
+    family: Family
+    sends: bool
+    """Whether `authorise` broadcasts by itself; then the attempt is recorded before the wallet is asked."""
+
+    async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
+        """Return the signed transaction, or the hash where the wallet sent it itself; `WalletRefusedError` on a no."""
+        ...
+
+    async def sign_message(self, message: str) -> str:
+        """Return the signature of a text: EIP-191 as 0x hex, or raw Ed25519 as base58; `WalletRefusedError` on a no."""
+        ...

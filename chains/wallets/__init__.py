@@ -1,0 +1,1 @@
+"""Wallets: one key each, behind the one door `chains.types.Wallet`."""
