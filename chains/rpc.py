@@ -41,10 +41,9 @@ class Rpc(Protocol):
 def redact_url(url: str) -> str:
     """Return a URL that is safe to print: providers put API keys into the path, the query or the user name."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
+    host = parts.netloc.rpartition("@")[2]
     hidden = "/…" if parts.path.strip("/") or parts.query else ""
-    return f"{parts.scheme}://{host}{port}{hidden}"
+    return f"{parts.scheme}://{host}{hidden}"
 
 
 class HttpRpc:
@@ -89,10 +88,9 @@ class HttpRpc:
                 await asyncio.sleep(_retry_after(response))
                 continue
             answer = self._decode(method, response)
-            error = answer.get("error")
-            if error is None:
+            if answer.get("error") is None:
                 return answer["result"]
-            failure = _rpc_error(method, error)
+            failure = _rpc_error(method, answer["error"])
             if failure.code not in _RATE_LIMITED:
                 raise failure
             problem = str(failure.message)

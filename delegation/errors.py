@@ -1,0 +1,170 @@
+"""Everything that can go wrong on the upper floor, and whose fault it is. The ground floor's tree is `chains.errors`.
+
+DelegationError
+├── InvalidRequestError           yours: what was asked for cannot be done; nothing was signed or sent
+│   ├── UnsupportedError          the platform does not offer this network or currency
+│   ├── OwnerMismatchError        the wallet at hand is not the owner's
+│   └── ProfileError              the profile is missing, unreadable or incomplete
+├── DeclinedError                 yours: the plan was shown and not agreed to
+├── PinMismatchError              the platform names another spender or token than the one pinned
+├── GatewayError                  the platform's
+│   ├── GatewayUnreachableError   no answer: whether it did what it was asked is unknown
+│   ├── ClientKeyMissingError     499
+│   ├── ClientKeyInvalidError     498
+│   ├── NotAuthenticatedError     401
+│   ├── NotAuthorizedError        403
+│   ├── NotFoundError             404
+│   ├── ConflictError             409
+│   ├── RejectedError             400 and 422: what we sent was judged and refused
+│   ├── RateLimitedError          429; `retry_after` in seconds where given
+│   ├── PlatformFailedError       5xx: whether it did what it was asked is unknown
+│   └── UnexpectedAnswerError     an answer that cannot be read
+├── JournalError
+│   ├── UnknownDelegationError    yours: no delegation of this id is in the journal
+│   ├── JournalConflictError      another process carried this delegation on at the same time
+│   └── OwnerBusyError            another delegation of this owner has a signed approval that is not settled
+└── SandboxError                  the sandbox could not be set up or has stopped
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from chains.errors import Fault
+
+
+class DelegationError(Exception):
+    """Base of all errors of `delegation`; never raised itself.
+
+    `message` says what happened, `hint` what a person should do now; `expected` and `found` hold the evidence.
+    """
+
+    fault: ClassVar[Fault] = "yours"
+
+    def __init__(self, message: str, *, hint: str = "", expected: object = None, found: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InvalidRequestError(DelegationError):
+    """What was asked for cannot be done; nothing was signed or sent."""
+
+
+class UnsupportedError(InvalidRequestError):
+    """The platform does not offer this network or currency."""
+
+
+class OwnerMismatchError(InvalidRequestError):
+    """The wallet at hand does not hold the owner's key; `expected` is the owner, `found` the wallet's address."""
+
+
+class ProfileError(InvalidRequestError):
+    """The profile is missing, unreadable or incomplete."""
+
+
+class DeclinedError(DelegationError):
+    """The plan was shown and not agreed to; nothing was signed or sent."""
+
+
+class PinMismatchError(DelegationError):
+    """The platform's configuration names another spender or token than the one pinned; both are shown."""
+
+    fault = "platform"
+
+
+class GatewayError(DelegationError):
+    """The platform could not be asked, or said no; `status` and `body` are as it answered."""
+
+    fault = "platform"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str = "",
+        retry_after: float | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint, found=status)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class GatewayUnreachableError(GatewayError):
+    """The platform did not answer; whether it did what it was asked is unknown."""
+
+
+class ClientKeyMissingError(GatewayError):
+    """The platform saw no client key (499)."""
+
+    fault = "yours"
+
+
+class ClientKeyInvalidError(GatewayError):
+    """The platform does not know the client key (498)."""
+
+    fault = "yours"
+
+
+class NotAuthenticatedError(GatewayError):
+    """The access token is missing, expired, revoked or belongs to another host or region (401)."""
+
+    fault = "yours"
+
+
+class NotAuthorizedError(GatewayError):
+    """The platform knows the user and refuses this (403): a business rule, not a dead token."""
+
+    fault = "yours"
+
+
+class NotFoundError(GatewayError):
+    """The platform has no such thing (404)."""
+
+
+class ConflictError(GatewayError):
+    """The platform holds something that contradicts the request (409)."""
+
+
+class RejectedError(GatewayError):
+    """The platform judged what was sent and refused it (400, 422)."""
+
+
+class RateLimitedError(GatewayError):
+    """The platform asks for fewer requests (429); `retry_after` is in seconds where given."""
+
+
+class PlatformFailedError(GatewayError):
+    """The platform failed (5xx); whether it did what it was asked is unknown."""
+
+
+class UnexpectedAnswerError(GatewayError):
+    """The platform's answer cannot be read as documented."""
+
+
+class JournalError(DelegationError):
+    """The journal cannot be read or written."""
+
+
+class UnknownDelegationError(JournalError):
+    """No delegation of this id is in the journal."""
+
+
+class JournalConflictError(JournalError):
+    """Another process carried this delegation on at the same time; nothing was sent by this one since."""
+
+
+class OwnerBusyError(JournalError):
+    """Another delegation of this owner on this network has a signed approval that is not settled; `found` is its id."""
+
+
+class SandboxError(DelegationError):
+    """The sandbox could not be set up or has stopped."""

@@ -1,0 +1,255 @@
+"""The one noun of the line: `Delegation`, a frozen value whose fields are the stations, filled from left to right.
+
+Saved after every station it is the journal; loaded again it is the resume point; finished it is the input of an audit.
+Amounts are `Decimal` in human units or integers in base units (written as JSON strings); times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+
+from chains.amounts import parse_amount
+from chains.types import (
+    AllowanceState,
+    ApproveOptions,
+    ApproveStep,
+    BaseUnits,
+    Block,
+    Family,
+    OwnershipSignature,
+    SentTransaction,
+    Settlement,
+    SignedTransaction,
+    Token,
+    UnsignedTransaction,
+)
+
+Region = Literal["international", "us"]
+Verdict = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(lambda value: parse_amount(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: f"{value:f}", return_type=str, when_used="json"),
+]
+"""An amount in human units; from text only plain digits are taken, and JSON holds it as text."""
+
+# "Maximum spending limit allowed by Baanx" in the shipping client, in human units (real-clients 3.4): 2^41 - 1.
+PLATFORM_MAXIMUM = Decimal(2_199_023_255_551)
+# From here on the shipping client shows "full access"; such an amount has to be asked for by name.
+FULL_ACCESS = Decimal(100_000_000_000)
+
+
+class Frozen(BaseModel):
+    """A value we build ourselves: unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DelegationRequest(Frozen):
+    """What the owner wants: `amount` (human units) of `currency` on `network`; amount 0 revokes.
+
+    `owner` is in its canonical spelling (EIP-55 or base58). `unlimited` allows an amount of full access.
+    """
+
+    network: str
+    currency: str
+    amount: Amount
+    owner: str
+    region: Region = "international"
+    unlimited: bool = False
+    options: ApproveOptions = ApproveOptions()
+
+    @field_validator("network", "currency")
+    @classmethod
+    def _lower_case(cls, value: str) -> str:
+        # On the wire both are lower case (real-clients 3.5).
+        return value.strip().lower()
+
+
+class Plan(Frozen):
+    """What will be done and why it is safe, made before anything is signed.
+
+    `before` is the state of the chain it starts from, `amount` the allowance to reach in base units, `max_cost` the
+    most that the known fees can cost (wei or lamports); `listed` whether the platform already listed this wallet.
+    """
+
+    network: str
+    family: Family
+    environment: str
+    token: Token
+    spender: str
+    amount: BaseUnits
+    before: AllowanceState
+    steps: tuple[ApproveStep, ...]
+    max_cost: BaseUnits
+    native_symbol: str
+    native_decimals: int
+    listed: bool
+    warnings: tuple[str, ...]
+    made_at: AwareDatetime
+
+
+class Approval(Frozen):
+    """One approve transaction on its way: unsigned, signed or handed to a wallet that sends, settled.
+
+    `sent` holds the signed bytes or, for a wallet that sends by itself, the hash. `handed_over` is set before such a
+    wallet is asked. `discarded` are hashes of earlier attempts that can never take effect any more.
+    """
+
+    step: ApproveStep
+    unsigned: Annotated[UnsignedTransaction, Field(discriminator="kind")] | None = None
+    handed_over: bool = False
+    sent: SignedTransaction | SentTransaction | None = None
+    settlement: Settlement | None = None
+    discarded: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str | None:
+        """The hash, or base58 signature, of the transaction that took effect or is on its way."""
+        if self.settlement is not None:
+            return self.settlement.hash
+        return self.sent.hash if self.sent is not None else None
+
+
+class DelegationToken(Frozen):
+    """The platform's single-use token and the nonce for the statement; both are opaque.
+
+    `faucet` is what the platform said of the gas faucet, where it was asked.
+    """
+
+    token: str = Field(repr=False)
+    nonce: str
+    obtained_at: AwareDatetime
+    expires_at: AwareDatetime
+    faucet: str | None = None
+
+    def expired(self, now: datetime, *, margin: timedelta = timedelta(seconds=20)) -> bool:
+        """Return whether the token is dead, or so near its end that a proof would arrive too late."""
+        return now + margin >= self.expires_at
+
+
+class Statement(Frozen):
+    """The text whose signature proves ownership, and until when it may be submitted."""
+
+    text: str
+    expires_at: AwareDatetime
+
+
+class Proof(Frozen):
+    """The body of post-approval: eight fields, on the wire in camelCase (real-clients 3.5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    address: str
+    network: str
+    currency: str
+    amount: str
+    tx_hash: str = Field(alias="txHash")
+    sig_hash: str = Field(alias="sigHash")
+    sig_message: str = Field(alias="sigMessage")
+    token: str = Field(repr=False)
+
+    def wire(self) -> dict[str, str]:
+        """Return the body exactly as it goes over the wire."""
+        return self.model_dump(by_alias=True)
+
+
+class Submission(Frozen):
+    """How the platform was told. `outcome` is None while an attempt is under way or its answer was lost.
+
+    `accepted`: it answered success. `already_accepted`: the answer was lost and the platform's own list, or its refusal
+    of the used token, shows that the proof had been taken.
+    """
+
+    attempted_at: AwareDatetime
+    outcome: Literal["accepted", "already_accepted"] | None = None
+    status: int | None = None
+    answered_at: AwareDatetime | None = None
+
+
+class Finding(Frozen):
+    """One thing that was checked: what was expected, what was found, and what follows."""
+
+    rule: str
+    verdict: Verdict
+    message: str
+    expected: str | None = None
+    found: str | None = None
+
+
+class Verification(Frozen):
+    """What the chain and the platform's list say at the end of the line, in base units and human units."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    allowance: BaseUnits | None = None
+    block: Block | None = None
+    verified_at: AwareDatetime
+
+    @classmethod
+    def of(
+        cls, findings: tuple[Finding, ...], *, at: datetime, allowance: int | None = None, block: Block | None = None
+    ) -> Self:
+        """Return the verification of these findings: one REFUTED refutes, one UNDETERMINED leaves it open.
+
+        Raises `ValueError` for no findings at all: nothing checked is not VERIFIED.
+        """
+        if not findings:
+            raise ValueError("a verification needs at least one finding")
+        verdicts = {finding.verdict for finding in findings}
+        verdict: Verdict = (
+            "REFUTED" if "REFUTED" in verdicts else "UNDETERMINED" if "UNDETERMINED" in verdicts else "VERIFIED"
+        )
+        return cls(verdict=verdict, findings=findings, allowance=allowance, block=block, verified_at=at)
+
+
+Station = Literal["request", "plan", "approval", "ownership", "proof", "submission", "verification", "done"]
+
+
+class Delegation(Frozen):
+    """One delegation, from request to verification. `revision` counts the times it was saved."""
+
+    id: str
+    created_at: AwareDatetime
+    gateway: str
+    request: DelegationRequest
+    revision: int = 0
+    plan: Plan | None = None
+    approval: tuple[Approval, ...] = ()
+    token: DelegationToken | None = None
+    statement: Statement | None = None
+    ownership: OwnershipSignature | None = None
+    proof: Proof | None = None
+    submission: Submission | None = None
+    verification: Verification | None = None
+
+    @property
+    def station(self) -> Station:
+        """The station that has to be filled next, or `done`."""
+        if self.plan is None:
+            return "plan"
+        if any(approval.settlement is None for approval in self.approval):
+            return "approval"
+        if self.submission is not None and self.submission.outcome is not None:
+            return "verification" if self.verification is None else "done"
+        if self.ownership is None:
+            return "ownership"
+        return "proof" if self.proof is None else "submission"
+
+    @property
+    def touched_chain(self) -> bool:
+        """Whether anything was signed or handed to a sending wallet, so that the chain may hold a part of it."""
+        return any(approval.sent is not None or approval.handed_over for approval in self.approval)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a signed approval exists that has not settled, so that the owner's next nonce is taken."""
+        return any(
+            (approval.sent is not None or approval.handed_over) and approval.settlement is None
+            for approval in self.approval
+        )
