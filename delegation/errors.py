@@ -81,7 +81,7 @@ class PinMismatchError(DelegationError):
 class GatewayError(DelegationError):
     """The platform could not be asked, or said no; `status` and `body` are as it answered."""
 
-    fault = "platform"
+    fault: ClassVar[Fault] = "platform"
 
     def __init__(
         self,

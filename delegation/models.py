@@ -10,7 +10,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+)
 
 from chains.amounts import parse_amount
 from chains.types import (
@@ -54,6 +63,7 @@ class DelegationRequest(Frozen):
     """What the owner wants: `amount` (human units) of `currency` on `network`; amount 0 revokes.
 
     `owner` is in its canonical spelling (EIP-55 or base58). `unlimited` allows an amount of full access.
+    `chain_only` revokes on chain from what is pinned and leaves the platform out, for when it cannot be reached.
     """
 
     network: str
@@ -62,6 +72,7 @@ class DelegationRequest(Frozen):
     owner: str
     region: Region = "international"
     unlimited: bool = False
+    chain_only: bool = False
     options: ApproveOptions = ApproveOptions()
 
     @field_validator("network", "currency")
@@ -143,15 +154,15 @@ class Statement(Frozen):
 class Proof(Frozen):
     """The body of post-approval: eight fields, on the wire in camelCase (real-clients 3.5)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     address: str
     network: str
     currency: str
     amount: str
-    tx_hash: str = Field(alias="txHash")
-    sig_hash: str = Field(alias="sigHash")
-    sig_message: str = Field(alias="sigMessage")
+    tx_hash: str = Field(validation_alias=AliasChoices("tx_hash", "txHash"), serialization_alias="txHash")
+    sig_hash: str = Field(validation_alias=AliasChoices("sig_hash", "sigHash"), serialization_alias="sigHash")
+    sig_message: str = Field(
+        validation_alias=AliasChoices("sig_message", "sigMessage"), serialization_alias="sigMessage"
+    )
     token: str = Field(repr=False)
 
     def wire(self) -> dict[str, str]:
@@ -208,7 +219,7 @@ class Verification(Frozen):
         return cls(verdict=verdict, findings=findings, allowance=allowance, block=block, verified_at=at)
 
 
-Station = Literal["request", "plan", "approval", "ownership", "proof", "submission", "verification", "done"]
+Station = Literal["plan", "approval", "ownership", "proof", "submission", "verification", "done"]
 
 
 class Delegation(Frozen):
@@ -235,6 +246,8 @@ class Delegation(Frozen):
             return "plan"
         if any(approval.settlement is None for approval in self.approval):
             return "approval"
+        if self.request.chain_only:
+            return "verification" if self.verification is None else "done"
         if self.submission is not None and self.submission.outcome is not None:
             return "verification" if self.verification is None else "done"
         if self.ownership is None:

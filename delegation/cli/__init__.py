@@ -1,0 +1,54 @@
+"""The command line: arguments and printing, nothing else. Heavy imports happen inside the commands that need them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from delegation.cli.session import Session
+
+# Where each verb lives and its one line of help, so that `--help` imports none of them.
+_COMMANDS = {
+    "sandbox": ("delegation.cli.sandbox", "Run local chains and a simulated platform to try things on."),
+    "networks": ("delegation.cli.networks", "Show what the platform supports and whether it agrees with the pins."),
+    "grant": ("delegation.cli.grant", "Allow the platform to spend up to an amount of one token."),
+    "revoke": ("delegation.cli.grant", "Take an allowance back."),
+    "list": ("delegation.cli.journal", "List the delegations of the journal."),
+    "show": ("delegation.cli.journal", "Show one delegation, station by station."),
+    "resume": ("delegation.cli.journal", "Finish a delegation that was stopped midway."),
+    "wallets": ("delegation.cli.wallets", "List the platform's external wallets, or set their priority."),
+    "status": ("delegation.cli.status", "Read an allowance from the chain."),
+    "ownership": ("delegation.cli.ownership", "Sign an ownership statement, or check one."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done or VERIFIED, 1 refused, failed or REFUTED, 2 bad usage or bad input, "
+    "3 UNDETERMINED (could not check), 4 stopped midway and `resume` finishes it.",
+)
+@click.option("--profile", default="default", show_default=True, help="Which profile to use.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there.")
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+@click.version_option(package_name="delegation-toolkit", prog_name="delegation")
+@click.pass_context
+def main(ctx: click.Context, profile: str, as_json: bool, quiet: bool) -> None:
+    """Grant, prove, submit, verify and revoke card-spending allowances from a wallet whose keys stay yours."""
+    ctx.obj = Session(profile_name=profile, as_json=as_json, quiet=quiet)

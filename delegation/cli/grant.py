@@ -1,0 +1,174 @@
+"""`grant` and `revoke`: the same line, with an amount or with zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from delegation.cli.session import DONE, Session, command
+
+if TYPE_CHECKING:
+    from delegation.flow import Doors
+    from delegation.models import DelegationRequest
+
+_SHARED = (
+    click.option("--network", required=True, help="linea, ethereum, base or solana."),
+    click.option("--currency", required=True, help="The token's symbol, for example usdc."),
+    click.option("--wallet", "wallet_source", help="Key file, or KIND:FILE; by default the profile's wallet."),
+    click.option("--owner", help="The owner's address; by default the wallet's. A mismatch stops before signing."),
+    click.option("--rpc", "rpc_url", help="The node to use instead of the profile's."),
+    click.option("--yes", is_flag=True, help="Do not ask; the plan is still shown."),
+    click.option("--dry-run", is_flag=True, help="Show the plan and what would be signed; sign and send nothing."),
+    click.option("--faucet", is_flag=True, help="If gas is missing, ask the platform's faucet for some first."),
+    click.option(
+        "--max-fee", type=click.IntRange(min=1), help="Cap in wei per gas (EVM), micro-lamports per unit (Solana)."
+    ),
+)
+
+
+def _shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+@click.command("grant")
+@_shared_options
+@click.option("--amount", help="In whole tokens, for example 5000 or 0.50.")
+@click.option("--unlimited", is_flag=True, help="Ask by name for the platform's maximum: full access.")
+@click.option("--overwrite-delegate", is_flag=True, help="Solana: replace another delegate of the token account.")
+@click.option("--approve-checked", is_flag=True, help="Solana: ApproveChecked, which the platform may not notice.")
+@command
+async def grant_command(
+    session: Session,
+    /,
+    *,
+    amount: str | None,
+    unlimited: bool,
+    overwrite_delegate: bool,
+    approve_checked: bool,
+    max_fee: int | None,
+    **shared: Any,
+) -> int:
+    """Allow the platform to spend up to an amount of one token, prove ownership, tell the platform, and verify.
+
+    A new amount replaces the old one entirely, so granting again raises, lowers or renews.
+    """
+    from chains.amounts import parse_amount
+    from chains.types import ApproveOptions
+    from delegation.errors import InvalidRequestError
+    from delegation.models import PLATFORM_MAXIMUM
+
+    if (amount is None) != unlimited:
+        raise InvalidRequestError("Give either --amount or --unlimited.")
+    wanted = PLATFORM_MAXIMUM if amount is None else parse_amount(amount)
+    if not wanted:
+        raise InvalidRequestError("An allowance of 0 is a revocation.", hint="Use: delegation revoke")
+    options = ApproveOptions(
+        approve_checked=approve_checked, overwrite_delegate=overwrite_delegate, max_fee_cap=max_fee
+    )
+    return await _carry(session, {"amount": wanted, "unlimited": unlimited, "options": options}, **shared)
+
+
+@click.command("revoke")
+@_shared_options
+@click.option("--chain-only", is_flag=True, help="Revoke on chain from the pins, without the platform.")
+@click.option("--revoke-only", is_flag=True, help="Solana: Revoke alone, which the platform may not notice.")
+@command
+async def revoke_command(
+    session: Session, /, *, chain_only: bool, revoke_only: bool, max_fee: int | None, **shared: Any
+) -> int:
+    """Take an allowance back: the chain holds 0 afterwards, and the platform is told."""
+    from decimal import Decimal
+
+    from chains.types import ApproveOptions
+
+    options = ApproveOptions(revoke_only=revoke_only, max_fee_cap=max_fee)
+    return await _carry(session, {"amount": Decimal(0), "chain_only": chain_only, "options": options}, **shared)
+
+
+async def _carry(
+    session: Session,
+    /,
+    what: dict[str, Any],
+    *,
+    network: str,
+    currency: str,
+    wallet_source: str | None,
+    owner: str | None,
+    rpc_url: str | None,
+    yes: bool,
+    dry_run: bool,
+    faucet: bool,
+) -> int:
+    from chains.family import parse_address
+    from delegation.cli.line import agree_on_terminal, carry_and_report
+    from delegation.cli.progress import Progress
+    from delegation.flow import new_delegation
+    from delegation.models import DelegationRequest
+    from delegation.profile import open_doors
+
+    profile = session.load_profile()
+    chain = profile.chain(network)
+    stated_owner = parse_address(chain, owner) if owner is not None else None
+    wallet = session.load_wallet(profile, chain.family, wallet_source)
+    request = DelegationRequest(
+        network=chain.name,
+        currency=currency,
+        owner=stated_owner or wallet.address,
+        region=profile.gateway.region,
+        **what,
+    )
+    with Progress(quiet=session.quiet) as progress:
+        async with open_doors(
+            profile,
+            chain.name,
+            name=session.profile_name,
+            wallet=wallet,
+            rpc_url=rpc_url,
+            progress=progress,
+            agree=agree_on_terminal(session, request, progress, yes=yes),
+        ) as doors:
+            delegation = new_delegation(request, doors)
+            if faucet:
+                await _fill_up(request, doors)
+            if dry_run:
+                return await _show_dry_run(session, request, doors, progress)
+            return await carry_and_report(session, delegation, doors)
+
+
+async def _fill_up(request: DelegationRequest, doors: Doors) -> None:
+    from chains.errors import NoGasError
+    from delegation.faucet import fill_up
+    from delegation.flow import preview
+
+    try:
+        await preview(request, doors)
+    except NoGasError as missing:
+        await fill_up(request, doors, missing)
+
+
+async def _show_dry_run(session: Session, /, request: DelegationRequest, doors: Doors, progress: Any) -> int:
+    from chains.family import message_request, transaction_request
+    from delegation.cli.line import plan_document
+    from delegation.flow import example_statement, preview
+    from delegation.plan import describe_plan, intent_of
+
+    plan = await preview(request, doors)
+    to_sign: list[dict[str, object]] = [
+        transaction_request(await doors.node.prepare(intent_of(request, plan), plan.steps[0]))
+    ]
+    if not request.chain_only:
+        to_sign.append(message_request(plan.family, request.owner, example_statement(request, doors)))
+    progress.pause()
+    if session.as_json:
+        session.print_document({"plan": plan_document(plan), "would_sign": to_sign})
+        return DONE
+    session.print_pairs(describe_plan(request, plan))
+    click.echo("\nWould be signed (the nonces are those of this moment, the statement's is given by the platform):")
+    for item in to_sign:
+        session.print_document(item)
+    click.echo("\nDry run: nothing was signed and nothing was sent.")
+    return DONE

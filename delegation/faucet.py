@@ -1,0 +1,39 @@
+"""Asking the platform's faucet for gas: once per user across all networks, and never a reason not to issue a token."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from chains.errors import NoGasError
+from delegation.flow import Doors
+from delegation.models import DelegationRequest
+from delegation.plan import find_asset
+
+_ARRIVAL: Final = timedelta(seconds=30)
+
+
+async def fill_up(request: DelegationRequest, doors: Doors, missing: NoGasError) -> None:
+    """Ask the faucet and wait until the owner's native balance has grown.
+
+    Raises `missing` again, with what the faucet said, if nothing arrives within 30 seconds.
+    """
+    asset = find_asset(await doors.gateway.get_networks(), request.network, request.currency)
+    before = (await doors.node.get_allowance(asset.token, request.owner, asset.spender)).native_balance
+    doors.progress("plan", "asking the platform's faucet for gas")
+    token = await doors.gateway.get_delegation_token(address=request.owner, network=request.network, faucet=True)
+    deadline = doors.now() + _ARRIVAL
+    while doors.now() < deadline:
+        state = await doors.node.get_allowance(asset.token, request.owner, asset.spender)
+        if state.native_balance > before:
+            return
+        if token.faucet is not None and token.faucet.startswith("declined"):
+            break
+        await asyncio.sleep(0.5)
+    raise NoGasError(
+        f"{missing.message} The platform's faucet did not help ({token.faucet or 'it said nothing'}).",
+        hint=f"Send some {doors.node.chain.native_symbol} to {request.owner} and run it again.",
+        expected=missing.expected,
+        found=missing.found,
+    )

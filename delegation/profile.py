@@ -1,0 +1,185 @@
+"""Profiles: which platform, which nodes, which keys; one file each, 0600, because it holds an access token."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chains import get_chain
+from chains.family import open_node
+from chains.types import Chain, Family, Wallet
+from chains.wallets.files import write_secret_file
+from delegation.errors import ProfileError
+from delegation.flow import Doors, StatementTerms
+from delegation.gateway.client import Gateway
+from delegation.journal import open_journal
+from delegation.models import Region
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatewaySettings(_Settings):
+    """Where the platform is and what it knows us by."""
+
+    base_url: str
+    client_key: str = Field(repr=False)
+    access_token: str = Field(repr=False)
+    region: Region = "international"
+
+
+class NetworkSettings(_Settings):
+    """Departures from a network's public data: the node to ask and, for a local Solana chain, its genesis hash."""
+
+    rpc_url: str | None = Field(default=None, repr=False)
+    genesis_hash: str | None = None
+
+
+class OwnershipSettings(_Settings):
+    """Who asks for ownership signatures: the app's domain; by default the platform's host. Lifetime in seconds."""
+
+    domain: str | None = None
+    uri: str | None = None
+    lifetime: int = Field(default=120, ge=30, le=600)
+
+
+class Profile(_Settings):
+    """One platform account with the nodes and wallets that go with it.
+
+    `wallets` names the default wallet of each family as `chains.wallets.load_wallet` takes it. `journal` is a path or a
+    database URL; by default a file beside the profile.
+    """
+
+    gateway: GatewaySettings
+    networks: dict[str, NetworkSettings] = {}
+    wallets: dict[Family, str] = {}
+    ownership: OwnershipSettings = OwnershipSettings()
+    journal: str | None = None
+
+    def chain(self, network: str) -> Chain:
+        """Return a network's data with this profile's departures; raises `UnknownNetworkError`."""
+        chain = get_chain(network)
+        settings = self.networks.get(chain.name, NetworkSettings())
+        return replace(
+            chain,
+            rpc_url=settings.rpc_url or chain.rpc_url,
+            genesis_hash=settings.genesis_hash or chain.genesis_hash,
+        )
+
+    def default_wallet(self, family: Family) -> str:
+        """Return the source of this family's default wallet; raises `ProfileError` if the profile names none."""
+        if family not in self.wallets:
+            raise ProfileError(
+                f"No {family} wallet is named.", hint="Name a key file with --wallet, or put one into the profile."
+            )
+        return self.wallets[family]
+
+    def gateway_door(self) -> Gateway:
+        """Return the door to the platform."""
+        settings = self.gateway
+        return Gateway(settings.base_url, settings.client_key, settings.access_token, region=settings.region)
+
+    def statement_terms(self) -> StatementTerms:
+        """Return who asks for ownership signatures."""
+        settings = self.ownership
+        domain = settings.domain or urlsplit(self.gateway.base_url).netloc
+        return StatementTerms(domain=domain, uri=settings.uri, lifetime=timedelta(seconds=settings.lifetime))
+
+
+def home() -> Path:
+    """Return the directory of profiles and journals: DELEGATION_HOME, or the user's configuration directory."""
+    if named := os.environ.get("DELEGATION_HOME"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "delegation-toolkit"
+
+
+def profile_path(name: str) -> Path:
+    """Return the file of a profile; raises `ProfileError` for a name that is not a plain word."""
+    if not _NAME.fullmatch(name):
+        raise ProfileError(f"{name!r} cannot be the name of a profile.", hint="Use letters, digits, '-', '_' and '.'.")
+    return home() / "profiles" / f"{name}.json"
+
+
+def journal_location(name: str, profile: Profile) -> str:
+    """Return where the journal of a profile is: as the profile says, or a file beside it."""
+    return profile.journal or str(home() / "journals" / f"{name}.sqlite")
+
+
+def load_profile(name: str = "default") -> Profile:
+    """Return a profile from its file.
+
+    DELEGATION_CLIENT_KEY and DELEGATION_ACCESS_TOKEN in the environment take the place of what the file holds. Raises
+    `ProfileError` if the file is missing, readable by others, or incomplete.
+    """
+    path = profile_path(name)
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise ProfileError(f"Others can read the profile {path}.", hint=f"Run: chmod 600 {path}")
+        profile = Profile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ProfileError(
+            f"There is no profile {name!r} ({path}).",
+            hint="Try the sandbox: run `delegation sandbox up` in another terminal, then use --profile sandbox. "
+            "The README shows what a profile holds.",
+        ) from None
+    except OSError as error:
+        raise ProfileError(f"The profile {path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        # Only the places are named: the values may be secrets.
+        places = ", ".join(".".join(str(part) for part in problem["loc"]) or "the file" for problem in error.errors())
+        raise ProfileError(
+            f"The profile {path} is not complete or not right in: {places}.", hint="The README shows what it holds."
+        ) from None
+    named: dict[str, Any] = {
+        "client_key": os.environ.get("DELEGATION_CLIENT_KEY"),
+        "access_token": os.environ.get("DELEGATION_ACCESS_TOKEN"),
+    }
+    overrides = {key: value for key, value in named.items() if value}
+    return profile.model_copy(update={"gateway": profile.gateway.model_copy(update=overrides)})
+
+
+def save_profile(name: str, profile: Profile) -> Path:
+    """Write a profile to its file, mode 0600, and return the path."""
+    path = profile_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_secret_file(path, profile.model_dump_json(indent=2, exclude_none=True) + "\n", overwrite=True)
+    return path
+
+
+@asynccontextmanager
+async def open_doors(
+    profile: Profile,
+    network: str,
+    *,
+    name: str = "default",
+    wallet: Wallet | None = None,
+    rpc_url: str | None = None,
+    **rest: Any,
+) -> AsyncIterator[Doors]:
+    """Open what the line needs for one network, and close it at the end.
+
+    `rpc_url` takes the place of the profile's node; `rest` are further fields of `Doors`, such as `agree`.
+    """
+    chain = profile.chain(network)
+    node = open_node(chain, rpc_url)
+    gateway = profile.gateway_door()
+    journal = open_journal(journal_location(name, profile))
+    try:
+        yield Doors(gateway=gateway, node=node, journal=journal, terms=profile.statement_terms(), wallet=wallet, **rest)
+    finally:
+        journal.close()
+        await gateway.aclose()
+        await node.aclose()
