@@ -1,16 +1,30 @@
-"""Grant, raise or lower the platform's allowance:  grant_allowance.py NETWORK CURRENCY AMOUNT [PROFILE]
+"""Grant, raise or lower an allowance, as a script: grant_allowance.py NETWORK CURRENCY AMOUNT [PROFILE].
 
-    .venv/bin/python scripts/grant_allowance.py linea usdc 5000 sandbox
+For example, with a sandbox running: .venv/bin/python scripts/grant_allowance.py linea usdc 5000 sandbox
 """
 
 import sys
 
-from chains import ChainError, InvalidAmountError
-from delegation import DelegationError, delegate, describe_plan
+from chains import ChainError
+from delegation import DelegationError, Plan, delegate, describe_plan
 
 
-def ask(request, plan):
-    for label, words in describe_plan(request, plan):
+def ask(plan: Plan) -> None:
+    """Show the plan and go on only if the owner says so."""
+    for label, words in describe_plan(plan):
         print(f"{label:>9}  {words}")
-    if input("Sign and send this? [y/N] ") != "y":
+    if input("Sign and send this? [y/N] ").strip().lower() != "y":
         sys.exit("Declined; nothing was signed.")
+
+
+if len(sys.argv) not in (4, 5):
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
+network, currency, amount, *profile = sys.argv[1:]
+try:
+    done = delegate(network, currency, amount, agree=ask, profile=profile[0] if profile else "default")
+except (ChainError, DelegationError) as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2 if error.fault == "yours" else 1)
+print(f"{done.verification.verdict}: {done.plan.spender} may spend {done.request.amount} {currency}.")
+print(f"Transaction: {done.approval[-1].hash}")

@@ -1,0 +1,215 @@
+"""Figures, one JSON line each: {name, value, unit, peer, peer_value, ratio}; the peer is measured in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from chains.evm.node import EvmNode
+from chains.rpc import HttpRpc, Params
+from chains.solana.node import SolanaNode
+from chains.types import Node
+from chains.wallets import load_wallet, write_secret_file
+from delegation import DelegationRequest, Doors, carry, new_delegation, open_journal
+from delegation.sandbox import Sandbox, open_sandbox
+from delegation.sandbox.profile import profile_of
+
+STARTS = 15
+GRANTS = 7
+APPROVE_ABI = [
+    {
+        "type": "function",
+        "name": "approve",
+        "stateMutability": "nonpayable",
+        "inputs": [{"name": "spender", "type": "address"}, {"name": "value", "type": "uint256"}],
+        "outputs": [{"name": "", "type": "bool"}],
+    }
+]
+
+
+class Outside:
+    """A stopwatch of the time in which something outside of our own code is being waited for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._waiting = 0
+        self._since = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside; overlapping waits count once."""
+        if self._waiting == 0:
+            self._since = time.perf_counter()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self.seconds += time.perf_counter() - self._since
+
+
+class TimedRpc(HttpRpc):
+    """JSON-RPC whose waiting is timed."""
+
+    def __init__(self, url: str, outside: Outside) -> None:
+        super().__init__(url)
+        self._outside = outside
+
+    async def request(self, method: str, params: Params = ()) -> Any:
+        """Return the result of a call."""
+        with self._outside.waiting():
+            return await super().request(method, params)
+
+
+class Timed:
+    """Passes every call on to something outside, and times the async ones that are named."""
+
+    def __init__(self, inner: Any, outside: Outside, *names: str) -> None:
+        self._inner, self._outside, self._names = inner, outside, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._names:
+            return found
+
+        async def timed(*args: Any, **kwargs: Any) -> Any:
+            with self._outside.waiting():
+                return await found(*args, **kwargs)
+
+        return timed
+
+
+def report(name: str, value: float, unit: str, peer: str, peer_value: float | None) -> None:
+    """Print one figure."""
+    ratio = None if not peer_value else round(value / peer_value, 2)
+    shown = None if peer_value is None else round(peer_value, 4)
+    figure = {"name": name, "value": round(value, 4), "unit": unit, "peer": peer, "peer_value": shown, "ratio": ratio}
+    print(json.dumps(figure), flush=True)
+
+
+def time_processes(commands: Sequence[Sequence[str]]) -> list[float]:
+    """Return the median wall time of each command in seconds, run in turns so that all see the same machine."""
+    times: list[list[float]] = [[] for _ in commands]
+    for _ in range(STARTS):
+        for command, taken in zip(commands, times, strict=True):
+            started = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            taken.append(time.perf_counter() - started)
+    return [median(taken) for taken in times]
+
+
+def bench_starts() -> None:
+    """How long a person waits before anything happens."""
+    command = str(Path(sys.executable).with_name("delegation"))
+    bare, help_, imports = time_processes(
+        [
+            [sys.executable, "-c", "pass"],
+            [command, "--help"],
+            [sys.executable, "-c", "import chains, delegation"],
+        ]
+    )
+    report("start of delegation --help", help_, "s", "python -c pass", bare)
+    report("import chains, delegation", imports, "s", "python -c pass", bare)
+
+
+async def bench_grants() -> None:
+    """What a grant costs beyond what chain and platform need, and how much it asks of them."""
+    async with open_sandbox() as sandbox:
+        with tempfile.TemporaryDirectory() as directory:
+            for network, currency in (("linea", "usdc"), ("ethereum", "usdc"), ("solana", "usdc")):
+                await bench_grant(sandbox, Path(directory), network, currency)
+
+
+async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency: str) -> None:
+    """Measure grants of fresh wallets on one network."""
+    own, calls, requests, cpu = [], [], [], []
+    for number in range(GRANTS):
+        profile = profile_of(sandbox.document, journal=directory / f"{network}-{number}.sqlite")
+        chain = profile.chain(network)
+        key_file = directory / f"{network}-{number}.key"
+        write_secret_file(key_file, (await sandbox.new_wallet(chain.family)).private_key)
+        outside = Outside()
+        rpc = TimedRpc(chain.rpc_url, outside)
+        node: Node = EvmNode(chain, rpc) if chain.family == "evm" else SolanaNode(chain, rpc)
+        gateway = profile.gateway_door()
+        doors = Doors(
+            gateway=Timed(
+                gateway,
+                outside,
+                "get_networks",
+                "get_external_wallets",
+                "get_delegation_token",
+                "submit_proof",
+            ),
+            node=Timed(node, outside, "settle"),
+            journal=open_journal(profile.journal),
+            terms=profile.statement_terms(),
+            wallet=load_wallet(str(key_file)),
+        )
+        request = DelegationRequest(
+            network=network, currency=currency, amount=Decimal(5000), owner=doors.wallet.address
+        )
+        cpu_started, started = time.process_time(), time.perf_counter()
+        finished = await carry(new_delegation(request, doors), doors)
+        wall, cpu_used = time.perf_counter() - started, time.process_time() - cpu_started
+        if finished.verification is None or finished.verification.verdict != "VERIFIED":
+            sys.exit(f"the grant on {network} was not verified")
+        if number:  # the first one pays for the imports
+            own.append(wall - outside.seconds)
+            cpu.append(cpu_used)
+            calls.append(rpc.calls)
+            requests.append(gateway.requests)
+        doors.journal.close()
+        await gateway.aclose()
+        await rpc.aclose()
+    peer_calls = await web3_approve_calls(sandbox, network, currency) if network != "solana" else None
+    peer = "web3.py approve and wait" if peer_calls is not None else ""
+    report(f"own time of a grant on {network}", median(own), "s", "goal", 0.1)
+    report(f"RPC calls of a grant on {network}, verification included", median(calls), "calls", peer, peer_calls)
+    report(f"platform requests of a grant on {network}", median(requests), "requests", "", None)
+
+
+async def web3_approve_calls(sandbox: Sandbox, network: str, currency: str) -> int:
+    """Count the RPC calls of the plainest approve with web3.py: no check before, one receipt after."""
+    from eth_account import Account
+    from web3 import AsyncHTTPProvider, AsyncWeb3
+
+    known = sandbox.document.networks[network]
+    account = Account.from_key((await sandbox.new_wallet("evm")).private_key)
+    provider = AsyncHTTPProvider(known.rpc_url)
+    count = 0
+    ask: Callable[..., Any] = provider.make_request
+
+    async def counted(method: Any, params: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await ask(method, params)
+
+    provider.make_request = counted  # type: ignore[method-assign]
+    w3 = AsyncWeb3(provider)
+    contract = w3.eth.contract(address=known.tokens[currency].address, abi=APPROVE_ABI)
+    transaction = await contract.functions.approve(known.delegation_contract, 5000 * 10**6).build_transaction(
+        {"from": account.address, "nonce": await w3.eth.get_transaction_count(account.address)}
+    )
+    sent = await w3.eth.send_raw_transaction(account.sign_transaction(transaction).raw_transaction)
+    await w3.eth.wait_for_transaction_receipt(sent)
+    await provider.disconnect()
+    return count
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    bench_starts()
+    asyncio.run(bench_grants())

@@ -1,0 +1,30 @@
+"""Take an allowance back, as a script: revoke_allowance.py NETWORK CURRENCY [PROFILE].
+
+For example, with a sandbox running: .venv/bin/python scripts/revoke_allowance.py linea usdc sandbox
+"""
+
+import sys
+
+from chains import ChainError
+from delegation import DelegationError, Plan, delegate, describe_plan
+
+
+def ask(plan: Plan) -> None:
+    """Show the plan and go on only if the owner says so."""
+    for label, words in describe_plan(plan):
+        print(f"{label:>9}  {words}")
+    if input("Sign and send this? [y/N] ").strip().lower() != "y":
+        sys.exit("Declined; nothing was signed.")
+
+
+if len(sys.argv) not in (3, 4):
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
+network, currency, *profile = sys.argv[1:]
+try:
+    done = delegate(network, currency, "0", agree=ask, profile=profile[0] if profile else "default")
+except (ChainError, DelegationError) as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2 if error.fault == "yours" else 1)
+print(f"{done.verification.verdict}: {done.plan.spender} may spend nothing any more.")
+print(f"Transaction: {done.approval[-1].hash}")
