@@ -1,0 +1,193 @@
+"""What must not be approved on Solana, and what a person must be told before signing: pure rules over chain state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from chains.amounts import MAX_UINT64, format_amount
+from chains.errors import (
+    InvalidAddressError,
+    InvalidAmountError,
+    NoGasError,
+    OtherDelegateError,
+    RefusedError,
+    SpenderRefusedError,
+    TokenRefusedError,
+    WillRevertError,
+)
+from chains.solana.addresses import NEVER_A_DELEGATE, TOKEN_2022_PROGRAM, has_key
+from chains.solana.token import TOKEN_ACCOUNT_SIZE, Mint, TokenAccount
+from chains.types import AllowanceIntent, AllowanceState, Block, SolanaFee, Token
+
+UNLIMITED_THRESHOLD: Final = 2**63
+
+# Token-2022 gives each associated account the ImmutableOwner extension: one type byte and a four-byte empty entry.
+_TOKEN_2022_ACCOUNT_SIZE: Final = TOKEN_ACCOUNT_SIZE + 5
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerAccounts:
+    """The accounts of one (owner, mint) at one slot; `account` is None while the token account does not exist."""
+
+    slot: int
+    lamports: int
+    mint: Mint
+    address: str
+    account: TokenAccount | None
+
+    @property
+    def account_size(self) -> int:
+        """The size in bytes of the token account, once it exists."""
+        return _TOKEN_2022_ACCOUNT_SIZE if self.mint.program == TOKEN_2022_PROGRAM else TOKEN_ACCOUNT_SIZE
+
+    def to_state(self, spender: str) -> AllowanceState:
+        """Return what these accounts say of `spender`."""
+        account = self.account
+        other = account.delegate if account and account.delegated_amount and account.delegate != spender else None
+        return AllowanceState(
+            allowance=account.allowance_of(spender) if account else 0,
+            balance=account.amount if account else 0,
+            native_balance=self.lamports,
+            block=Block(self.slot, ""),
+            other_delegate=other,
+            token_account=self.address,
+            account_exists=account is not None,
+        )
+
+
+def check_mint(token: Token, mint: Mint) -> None:
+    """Raise `TokenRefusedError` unless the mint has the decimals that the token is said to have."""
+    if mint.decimals != token.decimals:
+        raise TokenRefusedError(
+            f"The mint of {token.symbol} has {mint.decimals} decimals, not {token.decimals}.",
+            hint="Nothing was signed. The configuration of the token is wrong; amounts would be off by powers of ten.",
+            expected=token.decimals,
+            found=mint.decimals,
+        )
+
+
+def check_owner(token: Token, owner: str, address: str, account: TokenAccount) -> None:
+    """Raise `TokenRefusedError` unless the token account at `address` is for this mint and still the owner's.
+
+    The owner of a classic associated account can be changed by SetAuthority, so its address proves nothing.
+    """
+    if account.mint != token.address or account.owner != owner:
+        raise TokenRefusedError(
+            f"The token account {address} belongs to {account.owner}, not to {owner}.",
+            hint="Nothing was signed. Its ownership was given away (SetAuthority); use another wallet for this token.",
+            expected=owner,
+            found=account.owner,
+        )
+
+
+def check_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
+    """Raise a `RefusedError`, or an `InputError`, if this approval must not be made.
+
+    Source: rules 4, 32 and 33 of the delegation rules, and the processors of SPL Token and Token-2022.
+    """
+    if not 0 <= intent.amount <= MAX_UINT64:
+        raise InvalidAmountError("The amount is larger than Solana can hold.", expected=MAX_UINT64, found=intent.amount)
+    if not has_key(intent.owner):
+        raise InvalidAddressError(
+            f"{intent.owner} is a program-derived address: no wallet can sign for it.",
+            hint="Give the address of the wallet itself, not that of a token account or a vault.",
+            found=intent.owner,
+        )
+    _check_spender(intent, accounts.address)
+    if accounts.mint.refused_extensions:
+        raise TokenRefusedError(
+            f"The mint of {intent.token.symbol} has extensions with which no allowance is safe: "
+            f"{', '.join(accounts.mint.refused_extensions)}.",
+            hint="Nothing was signed. With these its issuer can take, freeze or change tokens whatever you approve.",
+            found=list(accounts.mint.refused_extensions),
+        )
+    account = accounts.account
+    if account is None:
+        if intent.amount == 0:
+            raise RefusedError(
+                f"There is nothing to revoke: {intent.owner} has no {intent.token.symbol} account.",
+                hint="Nothing was signed. Check the wallet and the token; without an account nobody can spend from it.",
+                found=accounts.address,
+            )
+        return
+    if account.is_frozen:
+        raise WillRevertError(
+            f"The token account {accounts.address} is frozen by the issuer of {intent.token.symbol}: "
+            "it can neither approve nor revoke, and nobody can spend from it.",
+            hint="Nothing was signed. Only the issuer can thaw it; ask the issuer, then try again.",
+            found=accounts.address,
+        )
+    other = accounts.to_state(intent.spender).other_delegate
+    if other is not None and not intent.options.overwrite_delegate:
+        raise OtherDelegateError(
+            f"The token account already lets {other} spend {_shown(intent.token, account.delegated_amount)}. "
+            "An account has one delegate; this approval would end that one.",
+            hint="Nothing was signed. If the other service may stop working, allow it with overwrite_delegate.",
+            expected=intent.spender,
+            found=other,
+        )
+
+
+def _check_spender(intent: AllowanceIntent, token_account: str) -> None:
+    forbidden = {
+        intent.owner: "the owner",
+        intent.token.address: "the token's mint",
+        token_account: "the owner's token account",
+        **dict.fromkeys(NEVER_A_DELEGATE, "a system address"),
+    }
+    what = forbidden.get(intent.spender)
+    if what:
+        raise SpenderRefusedError(
+            f"The spender {intent.spender} is {what}, never a card platform.",
+            hint="Nothing was signed. The configuration that named this spender is wrong; ask the platform.",
+            found=intent.spender,
+        )
+
+
+def check_gas(lamports: int, fee: SolanaFee, keep: int) -> None:
+    """Raise `NoGasError` unless the owner can pay `fee` and keep `keep` lamports.
+
+    A fee payer must stay rent-exempt (`InsufficientFundsForRent` of the runtime); `keep` is that minimum.
+    """
+    needed = fee.max_cost + keep
+    if lamports < needed:
+        raise NoGasError(
+            f"The owner has {_sol(lamports)} SOL; this needs {_sol(needed)} SOL "
+            f"({_sol(fee.max_cost)} for the transaction, and {_sol(keep)} that must stay in the wallet).",
+            hint="Nothing was signed. Send some SOL to the wallet, or ask the platform's faucet for it.",
+            expected=needed,
+            found=lamports,
+        )
+
+
+def find_warnings(intent: AllowanceIntent, accounts: OwnerAccounts, fee: SolanaFee) -> tuple[str, ...]:
+    """Return what a person should know before signing, in plain words."""
+    token, account, options = intent.token, accounts.account, intent.options
+    warnings = []
+    if account is None:
+        warnings.append(
+            f"The wallet has no {token.symbol} account yet: one is created, with a deposit of "
+            f"{_sol(fee.rent_lamports)} SOL that comes back when the account is closed."
+        )
+    if intent.amount >= UNLIMITED_THRESHOLD:
+        warnings.append(f"Unlimited: {intent.spender} may take every {token.symbol} of this account, now and later.")
+    elif intent.amount > (account.amount if account else 0):
+        held = _shown(token, account.amount if account else 0)
+        warnings.append(f"The allowance is larger than the balance of {held}; later deposits can be spent as well.")
+    other = accounts.to_state(intent.spender).other_delegate
+    if account and other is not None:
+        warnings.append(f"This ends the allowance of {_shown(token, account.delegated_amount)} that {other} has now.")
+    if options.approve_checked:
+        warnings.append("The platform may not notice an approval made with ApproveChecked.")
+    if intent.amount == 0 and options.revoke_only:
+        warnings.append("The platform may not notice a revocation made with Revoke alone.")
+    return tuple(warnings)
+
+
+def _shown(token: Token, base_units: int) -> str:
+    return f"{format_amount(base_units, token.decimals)} {token.symbol}"
+
+
+def _sol(lamports: int) -> str:
+    return format_amount(lamports, 9)

@@ -1,0 +1,324 @@
+"""SPL Token and Token-2022: the few instructions of an approval, and strict decoding of token accounts and mints.
+
+The layouts are those of the SPL Token program (`state.rs`) and of the Token-2022 extensions (`extension/mod.rs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from chains.amounts import MAX_UINT64
+from chains.errors import InvalidAmountError, NodeError, SignatureMismatchError, TokenRefusedError
+from chains.solana.addresses import (
+    ASSOCIATED_TOKEN_PROGRAM,
+    SYSTEM_PROGRAM,
+    TOKEN_2022_PROGRAM,
+    TOKEN_PROGRAMS,
+    get_associated_token_address,
+)
+
+if TYPE_CHECKING:
+    from solders.instruction import AccountMeta, Instruction
+    from solders.pubkey import Pubkey
+
+TOKEN_ACCOUNT_SIZE: Final = 165
+_MINT_SIZE: Final = 82
+_MULTISIG_SIZE: Final = 355
+_MINT_TYPE: Final = 1
+_ACCOUNT_TYPE: Final = 2
+_FROZEN: Final = 2
+
+_APPROVE: Final = 4
+_REVOKE: Final = 5
+_APPROVE_CHECKED: Final = 13
+APPROVAL_TAGS: Final = frozenset({bytes([_APPROVE]), bytes([_REVOKE]), bytes([_APPROVE_CHECKED])})
+_CREATE: Final = bytes([0])  # `Create` as the shipping client writes it; 1 would be `CreateIdempotent`
+
+_DEFAULT_ACCOUNT_STATE: Final = 6
+_HARMLESS_EXTENSIONS: Final = frozenset({3, 18, 19, 20, 21, 22, 23})  # close authority, metadata and group data
+_EXTENSION_NAMES: Final = {
+    1: "TransferFee",
+    4: "ConfidentialTransfer",
+    6: "DefaultAccountState (frozen)",
+    9: "NonTransferable",
+    10: "InterestBearing",
+    12: "PermanentDelegate",
+    14: "TransferHook",
+    16: "ConfidentialTransferFee",
+    24: "ConfidentialMintBurn",
+    25: "ScaledUiAmount",
+    26: "Pausable",
+    28: "PermissionedBurn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccount:
+    """A decoded token account; amounts are in base units, keys are base58."""
+
+    mint: str
+    owner: str
+    amount: int
+    delegate: str | None
+    delegated_amount: int
+    is_frozen: bool
+    close_authority: str | None
+
+    def allowance_of(self, spender: str) -> int:
+        """Return what `spender` may still take, in base units."""
+        return self.delegated_amount if self.delegate == spender else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mint:
+    """A decoded mint; `refused_extensions` names the Token-2022 extensions with which no allowance is safe."""
+
+    program: str
+    decimals: int
+    supply: int
+    freeze_authority: str | None
+    refused_extensions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInstruction:
+    """A decoded `Approve`, `ApproveChecked` or `Revoke`; amounts are in base units, keys are base58."""
+
+    kind: Literal["approve", "approve_checked", "revoke"]
+    program: str
+    source: str
+    owner: str
+    delegate: str | None = None
+    amount: int = 0
+    mint: str | None = None
+    decimals: int | None = None
+
+
+def _key(address: str) -> Pubkey:
+    from solders.pubkey import Pubkey
+
+    return Pubkey.from_string(address)
+
+
+def _writable(address: str) -> AccountMeta:
+    from solders.instruction import AccountMeta
+
+    return AccountMeta(_key(address), is_signer=False, is_writable=True)
+
+
+def _readonly(address: str, *, signer: bool = False) -> AccountMeta:
+    from solders.instruction import AccountMeta
+
+    return AccountMeta(_key(address), is_signer=signer, is_writable=False)
+
+
+def _u64(amount: int) -> bytes:
+    if not 0 <= amount <= MAX_UINT64:
+        raise InvalidAmountError(
+            "The amount is larger than Solana can hold.",
+            hint=f"The largest amount is {MAX_UINT64} base units.",
+            expected=MAX_UINT64,
+            found=amount,
+        )
+    return amount.to_bytes(8, "little")
+
+
+def build_approve(program: str, source: str, delegate: str, owner: str, amount: int) -> Instruction:
+    """Return SPL `Approve`: `delegate` may take up to `amount` base units; replaces any delegate that is there."""
+    from solders.instruction import Instruction
+
+    accounts = [_writable(source), _readonly(delegate), _readonly(owner, signer=True)]
+    return Instruction(_key(program), bytes([_APPROVE]) + _u64(amount), accounts)
+
+
+def build_approve_checked(
+    program: str, source: str, mint: str, delegate: str, owner: str, amount: int, decimals: int
+) -> Instruction:
+    """Return SPL `ApproveChecked`, which the program refuses unless the mint and its decimals are the ones named."""
+    from solders.instruction import Instruction
+
+    accounts = [_writable(source), _readonly(mint), _readonly(delegate), _readonly(owner, signer=True)]
+    return Instruction(_key(program), bytes([_APPROVE_CHECKED]) + _u64(amount) + bytes([decimals]), accounts)
+
+
+def build_revoke(program: str, source: str, owner: str) -> Instruction:
+    """Return SPL `Revoke`, which leaves the account without a delegate."""
+    from solders.instruction import Instruction
+
+    return Instruction(_key(program), bytes([_REVOKE]), [_writable(source), _readonly(owner, signer=True)])
+
+
+def build_create_token_account(program: str, owner: str, mint: str) -> Instruction:
+    """Return ATA `Create`, paid for by the owner; it fails if the account is there already.
+
+    Not `CreateIdempotent`: the platform recognises only `Create`.
+    """
+    from solders.instruction import AccountMeta, Instruction
+
+    accounts = [
+        AccountMeta(_key(owner), is_signer=True, is_writable=True),
+        _writable(get_associated_token_address(owner, mint, program)),
+        _readonly(owner),
+        _readonly(mint),
+        _readonly(SYSTEM_PROGRAM),
+        _readonly(program),
+    ]
+    return Instruction(_key(ASSOCIATED_TOKEN_PROGRAM), _CREATE, accounts)
+
+
+def decode_token_instruction(program: str, accounts: list[str], data: bytes) -> TokenInstruction:
+    """Return the approval or revocation that an instruction makes.
+
+    Raises `SignatureMismatchError` for another program, another instruction, trailing bytes or extra accounts.
+    """
+    problem = SignatureMismatchError(
+        f"An instruction of {program} is not an approval that this toolkit makes.", found=data.hex()
+    )
+    if program not in TOKEN_PROGRAMS or not data:
+        raise problem
+    shape = (data[0], len(data), len(accounts))
+    amount = int.from_bytes(data[1:9], "little")
+    if shape == (_APPROVE, 9, 3):
+        return TokenInstruction("approve", program, accounts[0], accounts[2], accounts[1], amount)
+    if shape == (_APPROVE_CHECKED, 10, 4):
+        source, mint, delegate, owner = accounts
+        return TokenInstruction("approve_checked", program, source, owner, delegate, amount, mint, data[9])
+    if shape == (_REVOKE, 1, 2):
+        return TokenInstruction("revoke", program, accounts[0], accounts[1])
+    raise problem
+
+
+def decode_created_account(program: str, accounts: list[str], data: bytes) -> tuple[str, str, str]:
+    """Return (token account, mint, token program) of an ATA `Create` that the owner pays for and owns.
+
+    Raises `SignatureMismatchError` for anything else.
+    """
+    if program == ASSOCIATED_TOKEN_PROGRAM and data == _CREATE and len(accounts) == 6:
+        payer, account, owner, mint, system, token_program = accounts
+        if (
+            payer == owner
+            and system == SYSTEM_PROGRAM
+            and token_program in TOKEN_PROGRAMS
+            and account == get_associated_token_address(owner, mint, token_program)
+        ):
+            return account, mint, token_program
+    raise SignatureMismatchError(
+        f"An instruction of {program} is not the creation of the owner's token account.", found=data.hex()
+    )
+
+
+def _optional_key(data: bytes, offset: int, unusable: Exception) -> str | None:
+    """Return a `COption<Pubkey>`; under the tag 0 the key bytes may be stale and mean nothing."""
+    from solders.pubkey import Pubkey
+
+    tag = data[offset : offset + 4]
+    if tag == b"\x00\x00\x00\x00":
+        return None
+    if tag == b"\x01\x00\x00\x00":
+        return str(Pubkey.from_bytes(data[offset + 4 : offset + 36]))
+    raise unusable
+
+
+def decode_token_account(program: str, data: bytes) -> TokenAccount:
+    """Return the token account in `data`; `program` is the program that owns the account.
+
+    Raises `NodeError` if these are not the bytes of an initialised token account of SPL Token or Token-2022.
+    """
+    from solders.pubkey import Pubkey
+
+    unusable = NodeError(
+        "The node's answer is not a token account.",
+        hint="Nothing was signed. Ask another node; the address or the answer is wrong.",
+        found=data[:200].hex(),
+    )
+    extended = program == TOKEN_2022_PROGRAM and len(data) > TOKEN_ACCOUNT_SIZE and len(data) != _MULTISIG_SIZE
+    if program not in TOKEN_PROGRAMS or not (len(data) == TOKEN_ACCOUNT_SIZE or extended):
+        raise unusable
+    if extended and data[TOKEN_ACCOUNT_SIZE] != _ACCOUNT_TYPE:
+        raise unusable
+    state = data[108]
+    native_tag = int.from_bytes(data[109:113], "little")
+    if state not in {1, _FROZEN} or native_tag not in {0, 1}:
+        raise unusable
+    return TokenAccount(
+        mint=str(Pubkey.from_bytes(data[0:32])),
+        owner=str(Pubkey.from_bytes(data[32:64])),
+        amount=int.from_bytes(data[64:72], "little"),
+        delegate=_optional_key(data, 72, unusable),
+        is_frozen=state == _FROZEN,
+        delegated_amount=int.from_bytes(data[121:129], "little"),
+        close_authority=_optional_key(data, 129, unusable),
+    )
+
+
+def decode_mint(program: str, data: bytes) -> Mint:
+    """Return the mint in `data`; `program` is the program that owns the account.
+
+    Raises `TokenRefusedError` if these are not the bytes of an initialised mint of SPL Token or Token-2022.
+    """
+    unusable = TokenRefusedError(
+        "The token's address is not a mint of SPL Token or Token-2022.",
+        hint="Nothing was signed. Check the token's address with the platform and with the token's issuer.",
+        found=program,
+    )
+    extended = program == TOKEN_2022_PROGRAM and len(data) > TOKEN_ACCOUNT_SIZE and len(data) != _MULTISIG_SIZE
+    if program not in TOKEN_PROGRAMS or not (len(data) == _MINT_SIZE or extended):
+        raise unusable
+    if extended and (any(data[_MINT_SIZE:TOKEN_ACCOUNT_SIZE]) or data[TOKEN_ACCOUNT_SIZE] != _MINT_TYPE):
+        raise unusable
+    if data[45] != 1:
+        raise unusable
+    _optional_key(data, 0, unusable)
+    return Mint(
+        program=program,
+        supply=int.from_bytes(data[36:44], "little"),
+        decimals=data[44],
+        freeze_authority=_optional_key(data, 46, unusable),
+        refused_extensions=_refused_extensions(data[TOKEN_ACCOUNT_SIZE + 1 :], unusable),
+    )
+
+
+def _refused_extensions(entries: bytes, unusable: Exception) -> tuple[str, ...]:
+    """Return the names of the extensions that are not known to be harmless; `entries` is a type-length-value list."""
+    refused = []
+    while len(entries) >= 4 and any(entries[:2]):
+        kind, size = int.from_bytes(entries[0:2], "little"), int.from_bytes(entries[2:4], "little")
+        value, entries = entries[4 : 4 + size], entries[4 + size :]
+        if len(value) != size:
+            raise unusable
+        starts_usable = kind == _DEFAULT_ACCOUNT_STATE and value != bytes([_FROZEN])
+        if kind not in _HARMLESS_EXTENSIONS and not starts_usable:
+            refused.append(_EXTENSION_NAMES.get(kind, f"extension {kind}"))
+    if any(entries):
+        raise unusable
+    return tuple(refused)
+
+
+_ERRORS: Final = (
+    "NotRentExempt",
+    "InsufficientFunds",
+    "InvalidMint",
+    "MintMismatch",
+    "OwnerMismatch",
+    "FixedSupply",
+    "AlreadyInUse",
+    "InvalidNumberOfProvidedSigners",
+    "InvalidNumberOfRequiredSigners",
+    "UninitializedState",
+    "NativeNotSupported",
+    "NonNativeHasBalance",
+    "InvalidInstruction",
+    "InvalidState",
+    "Overflow",
+    "AuthorityTypeNotSupported",
+    "MintCannotFreeze",
+    "AccountFrozen",
+    "MintDecimalsMismatch",
+    "NonNativeNotSupported",
+)
+
+
+def token_error_name(code: int) -> str:
+    """Return the name of a custom error of SPL Token or Token-2022 (`TokenError` of the program's source)."""
+    return _ERRORS[code] if 0 <= code < len(_ERRORS) else f"token error {code}"

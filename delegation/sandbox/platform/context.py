@@ -1,0 +1,43 @@
+"""What every endpoint gets at: the state, the chains, and the body of its request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from delegation.sandbox.platform.chain_evm import EvmChain
+from delegation.sandbox.platform.chain_solana import SolanaChain
+from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.misbehaviour import Misbehaviour
+from delegation.sandbox.platform.state import PlatformState
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The one platform that an application serves; `chains` is keyed by network name."""
+
+    state: PlatformState
+    chains: Mapping[str, EvmChain | SolanaChain]
+    misbehaviours: list[Misbehaviour] = field(default_factory=list)
+
+    @staticmethod
+    def of(request: Request) -> Context:
+        """Return the context of the application that got the request."""
+        context: Context = request.app.state.context
+        return context
+
+
+async def read_json(request: Request) -> object:
+    """Return the decoded body; raises `Refused` if it is not JSON, or not declared as JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(400, "Bad request: Content-Type must be application/json")
+    try:
+        body: object = json.loads(await request.body())
+        # What Python reads as JSON and nobody can write as JSON again: NaN, and lone surrogates (RFC 8259, 6 and 8.2).
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise Refused(400, "Bad request: the body is not JSON") from None
+    return body

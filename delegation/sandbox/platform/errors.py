@@ -1,0 +1,16 @@
+"""The two ways in which the simulated platform does not do what it was asked."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):  # noqa: N818 - an answer of the platform, not a fault of its own
+    """The platform's refusal of a request: the status and message that it answers."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class ChainUnavailableError(Exception):
+    """A chain could not be asked; the platform answers 500, because it can neither accept nor refuse."""

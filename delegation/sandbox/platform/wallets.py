@@ -1,0 +1,86 @@
+"""The endpoints of the user and the user's wallets; what the list shows is read from the chains, live."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from delegation.sandbox.platform.context import Context, read_json
+from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.state import RegisteredWallet
+
+
+async def get_user(request: Request) -> Response:
+    """GET /v1/user"""
+    state = Context.of(request).state
+    return JSONResponse(
+        {
+            "id": state.user_id,
+            "firstName": "Sandbox",
+            "lastName": "User",
+            "email": "user@sandbox.example",
+            "verificationState": "VERIFIED",
+            "createdAt": state.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+    )
+
+
+async def get_external_wallets(request: Request) -> Response:
+    """GET /v1/wallet/external"""
+    context = Context.of(request)
+    return JSONResponse(await asyncio.gather(*(_show(context, row) for row in context.state.wallets)))
+
+
+async def get_priorities(request: Request) -> Response:
+    """GET /v1/wallet/external/priority"""
+    rows = sorted(Context.of(request).state.wallets, key=lambda row: row.priority)
+    return JSONResponse(
+        [
+            {
+                "id": row.id,
+                "address": row.address,
+                "currency": row.currency,
+                "network": row.network,
+                "priority": row.priority,
+            }
+            for row in rows
+        ]
+    )
+
+
+async def put_priorities(request: Request) -> Response:
+    """PUT /v1/wallet/external/priority"""
+    body = await read_json(request)
+    rows = body.get("wallets") if isinstance(body, dict) and body.keys() == {"wallets"} else None
+    if not isinstance(rows, list):
+        raise Refused(422, "Invalid priority configuration")
+    pairs = []
+    for row in rows:
+        if not isinstance(row, dict) or row.keys() != {"id", "priority"}:
+            raise Refused(422, "Invalid priority configuration")
+        number, priority = row["id"], row["priority"]
+        if type(number) is not int or type(priority) is not int or priority < 1:
+            raise Refused(422, "Invalid priority configuration")
+        pairs.append((number, priority))
+    Context.of(request).state.set_priorities(pairs)
+    return JSONResponse({"success": True})
+
+
+async def _show(context: Context, row: RegisteredWallet) -> dict[str, str]:
+    asset = context.state.world.networks[row.network].tokens[row.currency]
+    balance, allowance = await context.chains[row.network].get_balance_and_allowance(asset, row.address)
+    return {
+        "address": row.address,
+        "currency": row.currency,
+        "balance": format_human_units(balance, asset.decimals),
+        "allowance": format_human_units(allowance, asset.decimals),
+        "network": row.network,
+    }
+
+
+def format_human_units(amount: int, decimals: int) -> str:
+    """Return base units as plain decimal text without trailing zeros."""
+    whole, fraction = divmod(amount, 10**decimals)
+    return f"{whole}.{fraction:0{decimals}d}".rstrip("0").rstrip(".") if fraction else str(whole)
