@@ -6,16 +6,17 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
     LARGEST_AMOUNT: int                                 the largest allowance in base units
     UNLIMITED_THRESHOLD: int                            allowances from here on count as unlimited
     open_node(chain, rpc_url) -> Node
-    verify_signed(unsigned, signed) -> None             the signed bytes are exactly what was shown; SignatureMismatchError
+    signed_from_raw(raw) -> SignedTransaction           the hash computed from the bytes; SignatureMismatchError
+    verify_signed(unsigned, signed) -> None             the bytes are exactly what was shown; SignatureMismatchError
     verify_message(owner, message, signature) -> None   the owner signed this text; SignatureMismatchError
     signing_request(unsigned) -> dict[str, object]      what a wallet app passes to its wallet
     message_request(owner, message) -> dict[str, object]
-    SCHEME: "eip191" | "ed25519"
 """
 
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Literal
 
 from chains.types import Chain, Family, Node, OwnershipSignature, SignedTransaction, UnsignedTransaction
 
@@ -58,7 +59,7 @@ def open_node(chain: Chain, rpc_url: str | None = None) -> Node:
 
 
 def verify_signed(unsigned: UnsignedTransaction, signed: SignedTransaction) -> None:
-    """Raise `SignatureMismatchError` unless the signed bytes are exactly the transaction shown, signed by its sender."""
+    """Raise `SignatureMismatchError` unless the bytes are exactly the transaction shown, signed by its sender."""
     _family(unsigned.kind).verify_signed(unsigned, signed)
 
 
@@ -79,7 +80,15 @@ def message_request(family: Family, owner: str, message: str) -> dict[str, objec
     return request
 
 
-def signature_scheme(family: Family) -> str:
-    """Return the scheme of this family's ownership signatures: `eip191` or `ed25519`."""
-    scheme: str = _family(family).SCHEME
-    return scheme
+def signature_scheme(family: Family) -> Literal["eip191", "ed25519"]:
+    """Return the scheme of this family's ownership signatures."""
+    return "eip191" if family == "evm" else "ed25519"
+
+
+def signed_from_raw(family: Family, raw: str) -> SignedTransaction:
+    """Return a signed transaction from its bytes (0x hex, or base64 on Solana), with its hash computed from them.
+
+    Raises `SignatureMismatchError` if it cannot be read.
+    """
+    signed: SignedTransaction = _family(family).signed_from_raw(raw)
+    return signed

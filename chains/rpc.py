@@ -90,7 +90,7 @@ class HttpRpc:
             answer = self._decode(method, response)
             if answer.get("error") is None:
                 return answer["result"]
-            failure = _rpc_error(method, answer["error"])
+            failure = rpc_error(method, answer["error"])
             if failure.code not in _RATE_LIMITED:
                 raise failure
             problem = str(failure.message)
@@ -117,7 +117,8 @@ class HttpRpc:
         await self._client.aclose()
 
 
-def _rpc_error(method: str, error: Any) -> RpcError:
+def rpc_error(method: str, error: Any) -> RpcError:
+    """Return the error for the `error` member of a JSON-RPC answer."""
     if not isinstance(error, dict):
         return RpcError(f"{method} failed: {error}", code=0)
     code = error.get("code")

@@ -92,6 +92,7 @@ class Plan(Frozen):
     network: str
     family: Family
     environment: str
+    owner: str
     token: Token
     spender: str
     amount: BaseUnits

@@ -147,7 +147,7 @@ def _built_in(check: PinCheck, value: str | None) -> PinCheck:
 
 
 def _built_in_token(network: str, symbol: str) -> Token | None:
-    return next((token for token in get_chain(network).tokens if token.symbol == symbol), None)
+    return next((token for token in get_chain(network).tokens if token.symbol.lower() == symbol), None)
 
 
 def _token_text(token: Token) -> str:

@@ -78,6 +78,7 @@ async def make_plan(
         network=chain.name,
         family=chain.family,
         environment=asset.environment,
+        owner=request.owner,
         token=asset.token,
         spender=asset.spender,
         amount=intent.amount,
@@ -94,7 +95,7 @@ async def make_plan(
 
 def intent_of(request: DelegationRequest, plan: Plan) -> AllowanceIntent:
     """Return what the chain shall hold at the end of this plan."""
-    return AllowanceIntent(plan.token, request.owner, plan.spender, plan.amount, request.options)
+    return AllowanceIntent(plan.token, plan.owner, plan.spender, plan.amount, request.options)
 
 
 def find_row(listed: tuple[ExternalWallet, ...], request: DelegationRequest) -> ExternalWallet | None:
@@ -105,7 +106,7 @@ def find_row(listed: tuple[ExternalWallet, ...], request: DelegationRequest) -> 
     )
 
 
-def describe_plan(request: DelegationRequest, plan: Plan) -> list[tuple[str, str]]:
+def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     """Return the plan as (label, words) that a person can check before anything is signed."""
     decimals, symbol = plan.token.decimals, plan.token.symbol.upper()
     before = format_amount(plan.before.allowance, decimals)
@@ -113,7 +114,7 @@ def describe_plan(request: DelegationRequest, plan: Plan) -> list[tuple[str, str
     lines = [
         (deed, f"{format_amount(plan.amount, decimals)} {symbol} on {get_chain(plan.network).title}"),
         ("Spender", f"{plan.spender}  (the platform, environment: {plan.environment})"),
-        ("Owner", request.owner),
+        ("Owner", plan.owner),
         ("Token", f"{plan.token.address}  ({decimals} decimals)"),
         ("Replaces", f"{before} {symbol}  (at block {plan.before.block.number})"),
         ("Balance", f"{format_amount(plan.before.balance, decimals)} {symbol}"),

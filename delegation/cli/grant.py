@@ -129,7 +129,7 @@ async def _carry(
             wallet=wallet,
             rpc_url=rpc_url,
             progress=progress,
-            agree=agree_on_terminal(session, request, progress, yes=yes),
+            agree=agree_on_terminal(session, progress, yes=yes),
         ) as doors:
             delegation = new_delegation(request, doors)
             if faucet:
@@ -166,7 +166,7 @@ async def _show_dry_run(session: Session, /, request: DelegationRequest, doors: 
     if session.as_json:
         session.print_document({"plan": plan_document(plan), "would_sign": to_sign})
         return DONE
-    session.print_pairs(describe_plan(request, plan))
+    session.print_pairs(describe_plan(plan))
     click.echo("\nWould be signed (the nonces are those of this moment, the statement's is given by the platform):")
     for item in to_sign:
         session.print_document(item)

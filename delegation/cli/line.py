@@ -21,12 +21,12 @@ from delegation.cli.session import (
 
 if TYPE_CHECKING:
     from delegation.flow import Doors
-    from delegation.models import Delegation, DelegationRequest, Plan
+    from delegation.models import Delegation, Plan
 
 _VERDICT_STATUS = {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}
 
 
-def agree_on_terminal(session: Session, request: DelegationRequest, progress: Any, *, yes: bool) -> Any:
+def agree_on_terminal(session: Session, progress: Any, *, yes: bool) -> Any:
     """Return the function that shows the plan and, unless `yes`, asks whether to go on."""
 
     def agree(plan: Plan) -> None:
@@ -35,7 +35,7 @@ def agree_on_terminal(session: Session, request: DelegationRequest, progress: An
 
         progress.pause()
         if not session.quiet or not yes:
-            session.print_pairs(describe_plan(request, plan), to_stderr=True)
+            session.print_pairs(describe_plan(plan), to_stderr=True)
         if yes:
             return
         if not sys.stdin.isatty():

@@ -38,6 +38,6 @@ async def read_json(request: Request) -> object:
         body: object = json.loads(await request.body())
         # What Python reads as JSON and nobody can write as JSON again: NaN, and lone surrogates (RFC 8259, 6 and 8.2).
         json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except ValueError:
         raise Refused(400, "Bad request: the body is not JSON") from None
     return body

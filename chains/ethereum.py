@@ -1,0 +1,44 @@
+"""Ethereum and its test network Sepolia, as data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chains.types import Chain, FeePolicy, Token
+
+_GWEI: Final = 10**9
+
+# A tip of 0.01 gwei is what blocks that are not full ask for; the caps bound what a lying or panicking node can cost.
+_FEES: Final = FeePolicy(method="fee_history", tip_floor=_GWEI // 100, tip_cap=5 * _GWEI, max_fee_cap=300 * _GWEI)
+
+ETHEREUM: Final = Chain(
+    name="ethereum",
+    title="Ethereum",
+    family="evm",
+    caip2="eip155:1",
+    rpc_url="https://ethereum-rpc.publicnode.com",
+    native_symbol="ETH",
+    native_decimals=18,
+    statement_chain_id="1",
+    chain_id=1,
+    tokens=(
+        Token("USDC", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 6),
+        Token("USDT", "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6),
+        Token("mUSD", "0xacA92E438df0B2401fF60dA7E4337B687a2435DA", 6),
+    ),
+    fees=_FEES,
+)
+
+ETHEREUM_SEPOLIA: Final = Chain(
+    name="ethereum-sepolia",
+    title="Ethereum Sepolia",
+    family="evm",
+    caip2="eip155:11155111",
+    rpc_url="https://ethereum-sepolia-rpc.publicnode.com",
+    native_symbol="ETH",
+    native_decimals=18,
+    statement_chain_id="11155111",
+    chain_id=11155111,
+    fees=_FEES,
+    testnet=True,
+)

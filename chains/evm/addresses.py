@@ -1,0 +1,64 @@
+"""EVM addresses: read strictly, spelt with the EIP-55 checksum."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from chains.errors import InvalidAddressError
+
+ZERO_ADDRESS: Final = "0x" + "0" * 40
+
+_HEX_ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
+_BASE58: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
+
+
+def keccak256(data: bytes) -> bytes:
+    """Return the Keccak-256 digest of `data` (the pre-standard padding that Ethereum uses, not SHA3-256)."""
+    from Crypto.Hash import keccak
+
+    return keccak.new(digest_bits=256, data=data).digest()
+
+
+def to_checksum_address(address: bytes) -> str:
+    """Return 20 address bytes in the mixed-case spelling of EIP-55."""
+    lower = address.hex()
+    digest = keccak256(lower.encode("ascii")).hex()
+    return "0x" + "".join(
+        letter.upper() if int(nibble, 16) >= 8 else letter for letter, nibble in zip(lower, digest, strict=False)
+    )
+
+
+def parse_address(text: str) -> str:
+    """Return the EIP-55 spelling of an address that a person or the platform gave.
+
+    All-lower-case and all-upper-case digits carry no checksum and are accepted; mixed case must match EIP-55.
+    Raises `InvalidAddressError` for everything else: other lengths, other characters, names, Solana addresses.
+    """
+    if not _HEX_ADDRESS.fullmatch(text):
+        raise InvalidAddressError(_explain(text), hint="Give 0x followed by 40 hexadecimal digits.", found=text[:80])
+    digits = text[2:]
+    address = to_checksum_address(bytes.fromhex(digits))
+    if digits not in {digits.lower(), digits.upper(), address[2:]}:
+        raise InvalidAddressError(
+            f"{text} fails its checksum (EIP-55): at least one character was mistyped or changed.",
+            hint="Copy the address again from its source; do not correct it by hand.",
+            expected=address,
+            found=text,
+        )
+    return address
+
+
+def _explain(text: str) -> str:
+    shown = repr(text if len(text) <= 80 else text[:80] + "…")
+    if re.fullmatch(r"[0-9a-fA-F]{40}", text, re.ASCII):
+        return f"{shown} lacks the leading 0x."
+    if text[:2].lower() == "0x":
+        if re.fullmatch(r"[0-9a-fA-F]*", text[2:], re.ASCII):
+            return f"{shown} is not an address: it has {len(text) - 2} hexadecimal digits instead of 40."
+        return f"{shown} is not an address: it holds characters that are not hexadecimal digits."
+    if "." in text:
+        return f"{shown} is a name, not an address; names are not resolved here."
+    if _BASE58.fullmatch(text):
+        return f"{shown} is a Solana address; this network needs an Ethereum address."
+    return f"{shown} is not an Ethereum address."

@@ -1,0 +1,61 @@
+"""What `chains.family` offers, for EVM networks; the heavy parts are imported when they are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chains.amounts import MAX_UINT256
+from chains.evm.addresses import parse_address as parse_address
+
+if TYPE_CHECKING:
+    from chains.evm.node import EvmNode
+    from chains.types import Chain, EvmTransaction, SignedTransaction
+
+SCHEME: Final = "eip191"
+LARGEST_AMOUNT: Final = MAX_UINT256
+# Rule 5: some tokens count unlimited allowances down, so "unlimited" is a threshold and not the largest number.
+UNLIMITED_THRESHOLD: Final = 2**255
+
+
+def open_node(chain: Chain, rpc_url: str) -> EvmNode:
+    """Return the door to `chain`: http(s):// or ws(s)://, or the path of an IPC socket."""
+    from chains.evm.node import EvmNode
+
+    scheme = rpc_url.partition("://")[0] if "://" in rpc_url else ""
+    if scheme in {"http", "https"}:
+        from chains.rpc import HttpRpc
+
+        return EvmNode(chain, HttpRpc(rpc_url))
+    from chains.evm.socket_rpc import open_socket_rpc
+
+    return EvmNode(chain, open_socket_rpc(rpc_url))
+
+
+def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction) -> None:
+    """Raise `SignatureMismatchError` unless the bytes are exactly the transaction shown, signed by its sender."""
+    from chains import CHAIN_NAMES, get_chain
+    from chains.evm.transactions import verify_signed as verify
+
+    ours = (get_chain(name) for name in CHAIN_NAMES if name != "solana")
+    verify(unsigned, signed, next((chain for chain in ours if chain.chain_id == unsigned.chain_id), None))
+
+
+def verify_message(owner: str, message: str, signature: str) -> None:
+    """Raise `SignatureMismatchError` unless `owner` signed this text (EIP-191)."""
+    from chains.evm.signatures import verify_message as verify
+
+    verify(owner, message, signature)
+
+
+def signing_request(unsigned: EvmTransaction) -> dict[str, object]:
+    """Return the EIP-1193 request by which a wallet signs and sends exactly this transaction."""
+    from chains.evm.transactions import signing_request as request
+
+    return request(unsigned)
+
+
+def message_request(owner: str, message: str) -> dict[str, object]:
+    """Return the EIP-1193 request by which a wallet signs this text."""
+    from chains.evm.signatures import message_request as request
+
+    return request(owner, message)

@@ -1,0 +1,360 @@
+"""From broadcast to proof: sending, waiting for the state of the chain, and naming whatever else happened.
+
+A receipt is only the way to a block; success is the allowance that this very block holds (rule 12). What is decided by
+nonce is decided by nonce (rule 11): a transaction is replaced when its nonce was used by another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from chains.errors import (
+    NodeError,
+    NoGasError,
+    RpcError,
+    TransactionDroppedError,
+    TransactionPendingError,
+    TransactionReplacedError,
+    TransactionRevertedError,
+    UnexpectedAllowanceError,
+)
+from chains.evm.addresses import parse_address
+from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
+from chains.evm.erc20 import (
+    APPROVAL_TOPIC,
+    address_word,
+    decode_revert,
+    decode_uint256,
+    encode_allowance,
+    encode_approve,
+)
+from chains.evm.simulation import at_block, call_contract
+from chains.rpc import Rpc
+from chains.types import (
+    AllowanceIntent,
+    ApproveStep,
+    Block,
+    EvmTransaction,
+    SentTransaction,
+    Settlement,
+    SignedTransaction,
+)
+
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 2.0
+# How often nonce and mempool are looked at while there is no receipt.
+_CHECK_EVERY: Final = 2.0
+# How long a node may not know a transaction that a wallet says it sent: wallets may send through private relays.
+_DROPPED_AFTER: Final = 120.0
+# find_approval looks back this far at most, window by window.
+_WINDOW: Final = 5_000
+_WINDOWS: Final = 20
+
+# How often reading the state may fail before it is an error: the servers behind one URL can be a block apart.
+_READ_ATTEMPTS: Final = 3
+_READ_PAUSE: Final = 0.5
+
+_KNOWN_WORDS: Final = ("already known", "already imported", "alreadyknown")
+_NONCE_USED_WORDS: Final = ("nonce too low", "nonce is too low", "oldnonce", "nonce has already been used")
+
+
+async def send(rpc: Rpc, signed: SignedTransaction) -> None:
+    """Broadcast signed bytes; the same bytes again are harmless.
+
+    Raises `TransactionReplacedError` if another transaction used the nonce and `NoGasError` if the owner cannot pay.
+    """
+    try:
+        answer = await rpc.request("eth_sendRawTransaction", [signed.raw])
+    except RpcError as error:
+        text = error.message.lower()
+        if any(words in text for words in _KNOWN_WORDS):
+            return
+        if await rpc.request("eth_getTransactionByHash", [signed.hash]) is not None:
+            return
+        if any(words in text for words in _NONCE_USED_WORDS):
+            raise _replaced(signed.hash, None) from error
+        if "insufficient funds" in text:
+            raise NoGasError(
+                f"The owner cannot pay the network's fee: {error.message}.",
+                hint="Nothing was approved. Send some of the network's own coin to the owner's address and resume.",
+            ) from error
+        raise
+    if parse_hash("eth_sendRawTransaction", answer) != signed.hash:
+        raise NodeError(
+            "The node took the transaction under another hash than its own bytes have.",
+            hint="Do not trust this node. Name another one with --rpc and resume.",
+            expected=signed.hash,
+            found=answer,
+        )
+
+
+async def settle(
+    rpc: Rpc,
+    intent: AllowanceIntent,
+    step: ApproveStep,
+    unsigned: EvmTransaction,
+    sent: SignedTransaction | SentTransaction,
+    timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+) -> Settlement:
+    """Wait up to `timeout` seconds until a block holds the step's allowance; signed bytes are sent again meanwhile.
+
+    Raises the `TransactionError` that names what happened instead.
+    """
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    next_check, last_known = started + _CHECK_EVERY / 2, started
+    pause = _FIRST_PAUSE
+    following = sent.hash
+    nonce_was_used = False
+    failed_reads = 0
+    problem = ""
+    while True:
+        require_log = following != sent.hash or isinstance(sent, SentTransaction)
+        try:
+            settlement = await _read_settlement(rpc, intent, step, unsigned, following, require_log=require_log)
+        except RpcError:
+            failed_reads += 1
+            if failed_reads == _READ_ATTEMPTS:
+                raise
+            settlement, pause = None, max(pause, _READ_PAUSE)
+        if settlement is not None:
+            return settlement
+        now = clock()
+        if now >= next_check:
+            next_check = now + _CHECK_EVERY
+            if await _get_nonce(rpc, unsigned.sender, "latest") > unsigned.nonce:
+                other = await find_approval(rpc, intent, step, unsigned)
+                if other is not None and other != following:
+                    following = other
+                    continue
+                # Seen twice, because the servers behind one URL can be a block apart.
+                if other is None and nonce_was_used:
+                    raise _replaced(sent.hash, await _find_by_nonce(rpc, unsigned.sender, unsigned.nonce))
+                nonce_was_used = True
+            elif isinstance(sent, SignedTransaction):
+                nonce_was_used = False
+                try:
+                    await send(rpc, sent)
+                except (RpcError, NoGasError, TransactionReplacedError) as error:
+                    # Other nodes may still have it; the nonce decides, not what this one thinks of the bytes.
+                    problem = f" The node would not take it again: {error.message}"
+            elif await rpc.request("eth_getTransactionByHash", [following]) is not None:
+                last_known = now
+            elif now - last_known >= _DROPPED_AFTER:
+                raise TransactionDroppedError(
+                    f"The node does not know the transaction {following}, whose nonce {unsigned.nonce} is still free.",
+                    hint="Nothing was approved and no fee was paid. Look into the wallet; if it has given the "
+                    "transaction up, approve again.",
+                    transaction_hash=following,
+                )
+        left = started + timeout - clock()
+        if left <= 0:
+            raise TransactionPendingError(
+                f"The transaction {following} has not settled within {timeout:g} seconds.{problem}",
+                hint="Nothing is lost and it may still land. Resume later; do not approve again meanwhile.",
+                transaction_hash=following,
+            )
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _read_settlement(
+    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, hash_: str, *, require_log: bool
+) -> Settlement | None:
+    """Return the proof that `hash_` took effect, or None while no canonical block holds it."""
+    answer = await rpc.request("eth_getTransactionReceipt", [hash_])
+    if answer is None:
+        return None
+    receipt = parse_object("eth_getTransactionReceipt", answer)
+    if receipt.get("blockHash") is None:
+        return None
+    block = Block(
+        number=parse_quantity("blockNumber", receipt.get("blockNumber")),
+        hash=parse_hash("blockHash", receipt["blockHash"]),
+    )
+    if parse_quantity("status", receipt.get("status")) != 1:
+        reason = await _revert_reason(rpc, unsigned, receipt, block)
+        raise TransactionRevertedError(
+            f"The transaction {hash_} was mined in block {block.number} and failed: {reason}.",
+            hint="Its fee is paid and nothing was approved. Plan the approval anew.",
+            found=reason,
+            transaction_hash=hash_,
+        )
+    owner, spender, token = (
+        parse_address(intent.owner),
+        parse_address(intent.spender),
+        parse_address(intent.token.address),
+    )
+    try:
+        result = await call_contract(rpc, token, encode_allowance(owner, spender), at_block(block))
+    except RpcError:
+        if await _is_canonical(rpc, block):
+            raise
+        return None
+    allowance = _allowance(result.returned)
+    if allowance != step.amount:
+        raise UnexpectedAllowanceError(
+            f"The transaction {hash_} succeeded, but block {block.number} holds an allowance of {allowance} base units "
+            f"instead of {step.amount}.",
+            hint="The wallet may have changed the amount, or something else in that block did. Check the allowance.",
+            expected=step.amount,
+            found=allowance,
+            transaction_hash=hash_,
+        )
+    if require_log and not _holds_approval(receipt, token, owner, spender, step.amount):
+        raise UnexpectedAllowanceError(
+            f"The wallet reported the transaction {hash_}, which does not hold this approval.",
+            hint="Look into the wallet for the transaction that it made.",
+            expected=step.amount,
+            transaction_hash=hash_,
+        )
+    paid = parse_quantity("gasUsed", receipt.get("gasUsed")) * parse_quantity(
+        "effectiveGasPrice", receipt.get("effectiveGasPrice")
+    )
+    # Rollups of the OP stack charge the cost of their Ethereum data on top and name it in the receipt.
+    paid += parse_quantity("l1Fee", receipt.get("l1Fee") or "0x0")
+    return Settlement(hash=hash_, block=block, allowance=allowance, fee_paid=paid, finality="included")
+
+
+async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction) -> str | None:
+    """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
+
+    That is a transaction of the owner that holds an `Approval` of this owner, spender and token, and either has the
+    nonce of `unsigned`, or a later one and identical calldata. Looks back to where the nonce was still free, but at
+    most 100,000 blocks.
+
+    Raises `TransactionPendingError` while the owner has a pending transaction that may be it, and `NodeError` where the
+    node's history does not reach far enough to tell.
+    """
+    if await _get_nonce(rpc, unsigned.sender, "latest") <= unsigned.nonce:
+        if await _get_nonce(rpc, unsigned.sender, "pending") <= unsigned.nonce:
+            return None
+        raise TransactionPendingError(
+            f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} waits to be mined; it may be this one.",
+            hint="Nothing is lost. Resume when it is mined; do not approve again meanwhile.",
+        )
+    newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
+    for _ in range(_WINDOWS):
+        oldest = max(0, newest - _WINDOW + 1)
+        found = await _find_in_window(rpc, intent, step, unsigned, oldest, newest)
+        if found is not None or oldest == 0:
+            return found
+        if await _get_nonce(rpc, unsigned.sender, hex(oldest)) <= unsigned.nonce:
+            return None
+        newest = oldest - 1
+    raise NodeError(
+        f"Nonce {unsigned.nonce} of {unsigned.sender} was used more than {_WINDOW * _WINDOWS} blocks ago; "
+        "by what, could not be found.",
+        hint="Look the address up in a block explorer and give the hash of its approval.",
+    )
+
+
+async def _find_in_window(
+    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, oldest: int, newest: int
+) -> str | None:
+    owner, spender = parse_address(intent.owner), parse_address(intent.spender)
+    wanted = {
+        "address": intent.token.address,
+        "topics": [APPROVAL_TOPIC, _topic(owner), _topic(spender)],
+        "fromBlock": hex(oldest),
+        "toBlock": hex(newest),
+    }
+    calldata = encode_approve(spender, step.amount)
+    logs = parse_list("eth_getLogs", await rpc.request("eth_getLogs", [wanted]))
+    hashes = [parse_hash("transactionHash", parse_object("log", log).get("transactionHash")) for log in logs]
+    # Spending can emit Approval too, so the transaction and not the log decides.
+    for hash_ in dict.fromkeys(reversed(hashes)):
+        answer = await rpc.request("eth_getTransactionByHash", [hash_])
+        if answer is None:
+            continue
+        transaction = parse_object("eth_getTransactionByHash", answer)
+        if str(transaction.get("from")).lower() != owner.lower():
+            continue
+        nonce = parse_quantity("nonce", transaction.get("nonce"))
+        same_call = str(transaction.get("input")).lower() == "0x" + calldata.hex()
+        if nonce == unsigned.nonce or (nonce > unsigned.nonce and same_call):
+            return hash_
+    return None
+
+
+async def _find_by_nonce(rpc: Rpc, owner: str, nonce: int) -> str | None:
+    """Return the hash of the owner's transaction that used `nonce`, or None where the node's history does not tell."""
+    try:
+        high = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
+        low = max(0, high - _WINDOW)
+        if await _get_nonce(rpc, owner, hex(low)) > nonce:
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await _get_nonce(rpc, owner, hex(middle)) > nonce:
+                high = middle
+            else:
+                low = middle
+        block = parse_object("eth_getBlockByNumber", await rpc.request("eth_getBlockByNumber", [hex(high), True]))
+    except RpcError:
+        # Old state is pruned on many nodes; the hash is evidence that can be missing, not part of the verdict.
+        return None
+    for answer in parse_list("transactions", block.get("transactions")):
+        transaction = parse_object("transaction", answer)
+        if str(transaction.get("from")).lower() == owner.lower() and transaction.get("nonce") == hex(nonce):
+            return parse_hash("hash", transaction.get("hash"))
+    return None
+
+
+async def _revert_reason(rpc: Rpc, unsigned: EvmTransaction, receipt: Mapping[str, Any], block: Block) -> str:
+    """Return why a mined transaction failed, by calling the same on the block before it."""
+    if parse_quantity("gasUsed", receipt.get("gasUsed")) >= unsigned.fee.gas_limit:
+        return "it ran out of gas"
+    before = hex(max(0, block.number - 1))
+    try:
+        result = await call_contract(rpc, unsigned.to, bytes.fromhex(unsigned.data[2:]), before, sender=unsigned.sender)
+    except RpcError as error:
+        return f"the reason could not be asked ({error.message})"
+    if result.success:
+        return "the reason lies in a transaction before it in the same block"
+    return decode_revert(result.returned)
+
+
+async def _is_canonical(rpc: Rpc, block: Block) -> bool:
+    answer = await rpc.request("eth_getBlockByNumber", [hex(block.number), False])
+    return answer is not None and parse_object("eth_getBlockByNumber", answer).get("hash") == block.hash
+
+
+async def _get_nonce(rpc: Rpc, owner: str, block: str) -> int:
+    return parse_quantity("eth_getTransactionCount", await rpc.request("eth_getTransactionCount", [owner, block]))
+
+
+def _allowance(returned: bytes) -> int:
+    try:
+        return decode_uint256(returned)
+    except ValueError as error:
+        raise NodeError(f"The allowance could not be read: {error}.", hint="Name another node and resume.") from error
+
+
+def _holds_approval(receipt: Mapping[str, Any], token: str, owner: str, spender: str, amount: int) -> bool:
+    """Return whether the receipt has the log `Approval(owner, spender, amount)` of `token` (EIP-20)."""
+    for answer in parse_list("logs", receipt.get("logs")):
+        log = parse_object("log", answer)
+        if (
+            str(log.get("address")).lower() == token.lower()
+            and log.get("topics") == [APPROVAL_TOPIC, _topic(owner), _topic(spender)]
+            and parse_quantity("log data", log.get("data")) == amount
+        ):
+            return True
+    return False
+
+
+def _topic(address: str) -> str:
+    return "0x" + address_word(address).hex()
+
+
+def _replaced(hash_: str, other: str | None) -> TransactionReplacedError:
+    return TransactionReplacedError(
+        f"Another transaction of the owner used the nonce of {hash_}{f': {other}' if other else ''}.",
+        hint="This approval can no longer land. See what the wallet did instead, then plan the approval anew.",
+        expected=hash_,
+        found=other,
+        transaction_hash=hash_,
+    )

@@ -1,0 +1,72 @@
+"""A process that carries delegations in forks of itself, each of which kills itself (SIGKILL) at a named save.
+
+Started by test_crash.py. Reads one JSON job a line on stdin and answers `{"job": N, "status": S}` on stdout, where S is
+the exit status of the fork: -9 if it was killed, 0 if it came to the end first.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import eth_account
+import spl.token.instructions
+
+import chains.evm.node
+import chains.solana.node
+from chains.wallets import load_wallet
+from delegation import Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_doors
+
+assert chains.evm.node
+assert chains.solana.node
+assert eth_account
+assert spl.token.instructions
+
+
+class KillingJournal(Journal):
+    """A journal at whose n-th save the power fails, just before or just after it is on the disk."""
+
+    def __init__(self, journal: Journal, *, save: int, when: str) -> None:
+        super().__init__(journal._database)
+        self._left = save
+        self._when = when
+
+    def save(self, delegation: Delegation) -> Delegation:
+        self._left -= 1
+        if self._left == 0 and self._when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        saved = super().save(delegation)
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return saved
+
+
+async def carry_until_killed(job: dict[str, Any]) -> None:
+    profile = Profile.model_validate(job["profile"])
+    wallet = load_wallet(job["key_file"])
+    request = DelegationRequest(
+        network=job["network"], currency=job["currency"], amount=Decimal(job["amount"]), owner=wallet.address
+    )
+    async with open_doors(profile, job["network"], wallet=wallet) as doors:
+        journal = KillingJournal(doors.journal, save=job["save"], when=job["when"])
+        killing = replace(doors, journal=journal)
+        await carry(new_delegation(request, killing), killing)
+
+
+def report(number: int, pid: int) -> None:
+    _, status = os.waitpid(pid, 0)
+    os.write(1, json.dumps({"job": number, "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
+
+
+for line in sys.stdin:
+    given = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        asyncio.run(carry_until_killed(given))
+        os._exit(0)
+    threading.Thread(target=report, args=(given["job"], child)).start()

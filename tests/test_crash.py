@@ -1,0 +1,176 @@
+"""Killed at any point, a delegation is finished by `resume`: one approval per step, one accepted proof, one nonce.
+
+Every save of the journal is walked, with the power failing just before it is on the disk (so after everything that was
+done since the last one) and just after it.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from chains.rpc import HttpRpc
+from chains.wallets import load_wallet, write_secret_file
+from delegation import DelegationRequest, carry, new_delegation, open_doors
+from delegation.models import Delegation
+from delegation.sandbox import Sandbox
+from delegation.sandbox.profile import profile_of
+
+# Network, currency, what is allowed beforehand, what is granted, how many approve transactions that takes.
+LINES = [("linea", "usdc", 0, 5000, 1), ("ethereum", "usdt", 100, 5000, 2), ("solana", "usdc", 0, 5000, 1)]
+MORE_SAVES_THAN_ANY_LINE_HAS = 30
+KILLED = -9
+
+
+class KillableLines:
+    """Hands jobs to killable_line.py and waits for how each ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._ends: dict[int, asyncio.Future[int]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    async def run(self, **job: Any) -> int:
+        number = len(self._ends)
+        self._ends[number] = asyncio.get_running_loop().create_future()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"job": number, **job}).encode() + b"\n")
+        return await asyncio.wait_for(self._ends[number], 120)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            end = json.loads(line)
+            self._ends[end["job"]].set_result(end["status"])
+
+    async def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+        await self._reader
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def killable_lines() -> AsyncIterator[KillableLines]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("killable_line.py")),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    lines = KillableLines(process)
+    yield lines
+    await lines.stop()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("network", "currency", "before", "amount", "steps"), LINES)
+async def test_a_line_killed_at_any_save_is_finished_by_resume_without_doing_anything_twice(
+    sandbox: Sandbox,
+    killable_lines: KillableLines,
+    tmp_path: Path,
+    network: str,
+    currency: str,
+    before: int,
+    amount: int,
+    steps: int,
+    when: str,
+) -> None:
+    async def kill_at(save: int) -> bool:
+        case = KillCase(sandbox, tmp_path / str(save), network, currency)
+        await case.set_up(before)
+        approvals, proofs = await case.count_approvals(), await case.count_accepted_proofs()
+        status = await killable_lines.run(**case.job(amount), save=save, when=when)
+        if status == 0:
+            assert (await case.only_delegation()).station == "done"
+            return False
+        assert status == KILLED
+        finished = await case.resume()
+        if finished is None:
+            assert await case.count_approvals() == approvals, "nothing was saved, so nothing may have been sent"
+            return True
+        assert finished.verification is not None
+        assert finished.verification.verdict == "VERIFIED"
+        assert len(finished.approval) == steps
+        assert await case.count_approvals() - approvals == steps
+        assert await case.count_accepted_proofs() - proofs == 1
+        return True
+
+    width = 6
+    for first in range(1, MORE_SAVES_THAN_ANY_LINE_HAS, width):
+        killed = await asyncio.gather(*(kill_at(save) for save in range(first, first + width)))
+        if not all(killed):
+            assert first + killed.index(False) > 8, "a line has more stations than that"
+            return
+    pytest.fail("the line never came to its end")
+
+
+class KillCase:
+    """One line with a wallet, a journal and a key file of its own."""
+
+    def __init__(self, sandbox: Sandbox, directory: Path, network: str, currency: str) -> None:
+        self.sandbox, self.directory, self.network, self.currency = sandbox, directory, network, currency
+        directory.mkdir()
+        self.key_file = directory / "wallet.key"
+        self.profile = profile_of(sandbox.document, journal=directory / "journal.sqlite")
+
+    async def set_up(self, allowed_before: int) -> None:
+        family = self.profile.chain(self.network).family
+        wallet = await self.sandbox.new_wallet(family)
+        write_secret_file(self.key_file, wallet.private_key)
+        self.owner = wallet.address
+        if allowed_before:
+            earlier = profile_of(self.sandbox.document, journal=self.directory / "earlier.sqlite")
+            async with open_doors(earlier, self.network, wallet=load_wallet(str(self.key_file))) as doors:
+                await carry(new_delegation(self._request(allowed_before), doors), doors)
+
+    def job(self, amount: int) -> dict[str, Any]:
+        return {
+            "profile": self.profile.model_dump(mode="json"),
+            "key_file": str(self.key_file),
+            "network": self.network,
+            "currency": self.currency,
+            "amount": str(amount),
+        }
+
+    async def resume(self) -> Delegation | None:
+        """Finish what the journal holds; None if it holds nothing."""
+        async with open_doors(self.profile, self.network, wallet=load_wallet(str(self.key_file))) as doors:
+            saved = doors.journal.list()
+            return await carry(saved[0], doors) if saved else None
+
+    async def only_delegation(self) -> Delegation:
+        async with open_doors(self.profile, self.network) as doors:
+            (only,) = doors.journal.list()
+            return only
+
+    async def count_approvals(self) -> int:
+        """Count the transactions that the owner has signed and that are on the chain, read without our own node."""
+        rpc = HttpRpc(self.sandbox.document.networks[self.network].rpc_url)
+        try:
+            if self.network != "solana":
+                return int(await rpc.request("eth_getTransactionCount", [self.owner, "pending"]), 16)
+            signatures = await rpc.request("getSignaturesForAddress", [self.owner, {"commitment": "confirmed"}])
+            count = 0
+            for entry in signatures:
+                found = await rpc.request("getTransaction", [entry["signature"], {"commitment": "confirmed"}])
+                count += found["transaction"]["message"]["accountKeys"][0] == self.owner
+            return count
+        finally:
+            await rpc.aclose()
+
+    async def count_accepted_proofs(self) -> int:
+        gateway = self.sandbox.document.gateway
+        async with httpx.AsyncClient(headers={"x-client-key": gateway.client_key}) as client:
+            proofs = (await client.get(f"{gateway.base_url}/sandbox/proofs")).json()
+        return sum(proof["accepted"] and proof["address"] == self.owner for proof in proofs)
+
+    def _request(self, amount: int) -> DelegationRequest:
+        return DelegationRequest(network=self.network, currency=self.currency, amount=Decimal(amount), owner=self.owner)
