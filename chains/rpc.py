@@ -7,15 +7,18 @@ some error answers, and because an audit needs the answers as they were given.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
+from chains.json_text import decode_json
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Params = Sequence[Any] | Mapping[str, Any]
@@ -46,6 +49,20 @@ def redact_url(url: str) -> str:
     return f"{parts.scheme}://{host}{hidden}"
 
 
+def open_http_client(url: str, **settings: Any) -> httpx.AsyncClient:
+    """Return an HTTP client for one host, with httpx's settings; TLS is made ready once, and only where it is used."""
+    import httpx
+
+    return httpx.AsyncClient(verify=_tls_context() if urlsplit(url).scheme == "https" else False, **settings)
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context()
+
+
 class HttpRpc:
     """JSON-RPC 2.0 over HTTP POST.
 
@@ -55,7 +72,6 @@ class HttpRpc:
     """
 
     def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
-        import httpx
 
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise InputError(
@@ -66,7 +82,7 @@ class HttpRpc:
         self._url = url
         self._attempts = attempts
         self._ids = count(1)
-        self._client = httpx.AsyncClient(timeout=timeout)
+        self._client = open_http_client(url, timeout=timeout)
 
     async def request(self, method: str, params: Params = ()) -> Any:
         """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
@@ -101,7 +117,7 @@ class HttpRpc:
 
     def _decode(self, method: str, response: httpx.Response) -> dict[str, Any]:
         try:
-            answer = json.loads(response.content)
+            answer = decode_json(response.content)
         except ValueError:
             answer = None
         if isinstance(answer, dict) and (answer.get("error") is not None or "result" in answer):

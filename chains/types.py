@@ -17,7 +17,7 @@ Family = Literal["evm", "solana"]
 
 
 class _JsonString:
-    """Tells pydantic, where it is in use, to write an integer as a JSON string: JavaScript loses integers above 2^53."""
+    """Tells pydantic, where it is used, to write an integer as a JSON string: JavaScript loses integers above 2^53."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         from pydantic_core import core_schema
@@ -282,7 +282,7 @@ class Node(Protocol):
         unsigned: UnsignedTransaction,
         sent: SignedTransaction | SentTransaction,
         *,
-        timeout: float,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
     ) -> Settlement:
         """Wait until the step took effect, re-sending signed bytes as needed; raise a `TransactionError` otherwise."""
         ...

@@ -1,0 +1,155 @@
+"""From an HTTP answer to a value or an error; no I/O of its own.
+
+One table maps a status to its class; every shape of error body that the platform has been seen to use is read
+(gateway-api 1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from chains.json_text import decode_json
+from delegation.errors import (
+    ClientKeyInvalidError,
+    ClientKeyMissingError,
+    ConflictError,
+    GatewayError,
+    NotAuthenticatedError,
+    NotAuthorizedError,
+    NotFoundError,
+    PlatformFailedError,
+    RateLimitedError,
+    RejectedError,
+    UnexpectedAnswerError,
+)
+
+_LONGEST_BODY: Final = 2_000
+
+_ERRORS: Final[dict[int, tuple[type[GatewayError], str]]] = {
+    400: (RejectedError, "Nothing more was done. Read what the platform says, then resume."),
+    401: (
+        NotAuthenticatedError,
+        "Nothing was lost. The access token is dead or belongs to another host or region: renew it, then resume.",
+    ),
+    403: (NotAuthorizedError, "Nothing was lost. The account may not do this (is it verified?); ask the platform."),
+    404: (NotFoundError, "Check the profile's base_url."),
+    409: (ConflictError, "Nothing was lost. Look at `delegation wallets` and `delegation show ID`, then resume."),
+    422: (RejectedError, "Nothing more was done. Read what the platform says, then resume."),
+    429: (RateLimitedError, "Nothing was lost. Wait, then resume."),
+    498: (ClientKeyInvalidError, "Check client_key in the profile: test and production environments have their own."),
+    499: (ClientKeyMissingError, "Put client_key into the profile."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the status is a success."""
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """Return the body as JSON; raises `UnexpectedAnswerError` if it is not."""
+        try:
+            return decode_json(self.body)
+        except ValueError:
+            raise UnexpectedAnswerError(
+                f"The platform answered HTTP {self.status} with something that is not JSON.",
+                status=self.status,
+                hint="Check the profile's base_url.",
+            ) from None
+
+
+def error_from(answer: Answer, what: str, secrets: tuple[str, ...]) -> GatewayError:
+    """Return the error that an answer without success stands for; `secrets` are removed from what it quotes."""
+    body = answer.body[: 4 * _LONGEST_BODY].decode(errors="replace")
+    for secret in secrets:
+        body = body.replace(secret, "[removed]") if secret else body
+    said = describe_body(body)
+    kind, hint = _ERRORS.get(
+        answer.status,
+        (PlatformFailedError, "Nothing was lost. Try again later: delegation resume.")
+        if answer.status >= 500
+        else (UnexpectedAnswerError, "Check the profile's base_url."),
+    )
+    return kind(
+        f"The platform refused {what} (HTTP {answer.status}){f': {said}' if said else '.'}",
+        status=answer.status,
+        body=body[:_LONGEST_BODY],
+        retry_after=retry_after(answer.headers.get("retry-after", "")),
+        hint=hint,
+    )
+
+
+def describe_body(body: str) -> str:
+    """Return what an error body says, as one line; empty if it says nothing."""
+    try:
+        parsed = decode_json(body.encode())
+    except ValueError:
+        parsed = body
+    return " ".join(_describe(parsed, depth=0).split())[:400]
+
+
+def _describe(value: Any, depth: int) -> str:
+    if depth > 4 or value is None:
+        return ""
+    if isinstance(value, str):
+        if value.lstrip().startswith("{"):
+            # An error nested as a JSON string inside another one.
+            try:
+                return _describe(decode_json(value.encode()), depth + 1)
+            except ValueError:
+                return value
+        return value
+    if isinstance(value, list):
+        return "; ".join(part for part in (_describe(entry, depth + 1) for entry in value) if part)
+    if isinstance(value, Mapping):
+        error, details = value.get("error"), value.get("details")
+        parts = [
+            _describe(error, depth + 1),
+            _describe(value.get("code") or value.get("errorCode"), depth + 1),
+            _describe(value.get("message") or value.get("detail") or value.get("error_description"), depth + 1),
+            "; ".join(f"{key}: {_describe(entry, depth + 1)}" for key, entry in details.items())
+            if isinstance(details, Mapping)
+            else _describe(details, depth + 1),
+        ]
+        return ": ".join(dict.fromkeys(part for part in parts if part))
+    return str(value)
+
+
+def retry_after(header: str, *, now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3: seconds or a date), or None."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), 10**6))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def require_not_refused(answer: Answer, what: str, secrets: tuple[str, ...]) -> None:
+    """Raise `RejectedError` if a success says `success: false`.
+
+    A body that cannot be read is still a success: some calls answer with a bare status line (gateway-api 1.4).
+    """
+    try:
+        said = decode_json(answer.body)
+    except ValueError:
+        return
+    if isinstance(said, Mapping) and said.get("success") is False:
+        error = error_from(Answer(400, answer.headers, answer.body), what, secrets)
+        raise RejectedError(error.message, status=answer.status, body=error.body, hint=error.hint)
