@@ -6,95 +6,123 @@ import asyncio
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from chains import format_amount, to_base_units
+from chains import Token, format_amount, to_base_units
 from chains.wallets import load_wallet, write_secret_file
-from delegation import Delegation, DelegationRequest, Doors, Plan, carry, describe_plan, new_delegation, open_doors
-from delegation.plan import find_asset, find_row
+from delegation import DelegationRequest, Doors, Plan, carry, describe_plan, new_delegation, open_doors
+from delegation.plan import find_asset
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
 
-JOBS = (("linea", "usdc"), ("ethereum", "usdt"), ("solana", "usdc"))
+TOKENS = (("linea", "usdc"), ("ethereum", "usdt"), ("solana", "usdc"))
 GRANT, SPEND, RAISE = Decimal(5000), Decimal(1200), Decimal(10000)
-Row = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One owner's token on one network, as it goes through its life."""
+
+    sandbox: Sandbox
+    doors: Doors
+    owner: str
+    network: str
+    token: Token
+    spender: str
+
+    @property
+    def title(self) -> str:
+        """What this is called in the table."""
+        return f"{self.network} {self.token.symbol.upper()}"
+
+    async def delegate(self, amount: Decimal, deed: str) -> Row:
+        """Carry one request to the end of the line."""
+        print(f"\n--- {self.title}: {deed}")
+        request = DelegationRequest(network=self.network, currency=self.token.symbol, amount=amount, owner=self.owner)
+        d = await carry(new_delegation(request, self.doors), self.doors)
+        for approval in d.approval:
+            print(f"  Approved  {format_amount(approval.step.amount, self.token.decimals)} by {approval.hash}")
+        for finding in d.verification.findings if d.verification is not None else ():
+            print(f"  {finding.verdict}  {finding.message}")
+        verified = d.verification is not None and d.verification.verdict == "VERIFIED"
+        return await self.compare(amount, deed, verified=verified)
+
+    async def spend(self, amount: Decimal, left: Decimal) -> Row:
+        """Have the operator pull an amount, as a card payment does."""
+        print(f"\n--- {self.title}: the operator spends {amount}")
+        base_units = to_base_units(amount, self.token.decimals)
+        print(f"  Spent by  {await self.sandbox.spend(self.network, self.token.symbol, self.owner, base_units)}")
+        return await self.compare(left, f"spend {amount}")
+
+    async def prioritize(self) -> Row:
+        """Let this wallet pay first."""
+        before = await self._listed()
+        await self.doors.gateway.set_priorities([before.id])
+        after = await self._listed()
+        print(f"\n--- {self.title}: priority {before.priority} -> {after.priority}")
+        return Row(self.title, f"priority {before.priority} -> {after.priority}", "", "", after.priority == 1)
+
+    async def compare(self, expected: Decimal, event: str, *, verified: bool = True) -> Row:
+        """Read the chain and the platform's list, and compare both with what they should hold."""
+        state = await self.doors.node.get_allowance(self.token, self.owner, self.spender)
+        on_chain = format_amount(state.allowance, self.token.decimals)
+        listed = (await self._listed()).allowance
+        agrees = verified and Decimal(on_chain) == expected == listed
+        return Row(self.title, event, on_chain, f"{listed}", agrees)
+
+    async def _listed(self):
+        wallets = await self.doors.gateway.get_wallets()
+        return next(row for row in wallets if row.is_of(self.owner, self.token.symbol, self.network))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table at the end."""
+
+    token: str
+    event: str
+    chain: str
+    platform: str
+    agrees: bool
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the line as text."""
+        return self.token, self.event, self.chain, self.platform, "agree" if self.agrees else "DIFFER"
 
 
 async def main() -> int:
     """Run the demo and return its exit status."""
     started = time.monotonic()
     print("Starting local Ethereum, Linea, Base and Solana, and the simulated platform ...", flush=True)
-    rows: list[Row] = []
-    async with open_sandbox() as sandbox:
+    async with open_sandbox() as sandbox, AsyncExitStack() as stack:
         print(f"Ready after {time.monotonic() - started:.1f} s.")
-        with tempfile.TemporaryDirectory() as directory:
-            for network, currency in JOBS:
-                rows += await run_job(sandbox, Path(directory), network, currency)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cards = [await open_card(stack, sandbox, directory, network, currency) for network, currency in TOKENS]
+        rows = [await card.delegate(GRANT, f"grant {GRANT}") for card in cards]
+        rows += [await card.spend(SPEND, GRANT - SPEND) for card in cards]
+        rows += [await card.delegate(RAISE, f"raise to {RAISE}") for card in cards]
+        # The first one granted pays first already: going backwards, every one really moves.
+        rows += [await card.prioritize() for card in reversed(cards)]
+        rows += [await card.delegate(Decimal(0), "revoke") for card in cards]
     print_table(rows)
-    failed = [row for row in rows if row[-1] != "VERIFIED"]
-    print(f"\n{'FAILED' if failed else 'Everything agreed'} after {time.monotonic() - started:.1f} s.")
-    return 1 if failed else 0
+    agree = all(row.agrees for row in rows)
+    print(f"\n{'Everything agreed' if agree else 'SOMETHING DIFFERED'} after {time.monotonic() - started:.1f} s.")
+    return 0 if agree else 1
 
 
-async def run_job(sandbox: Sandbox, directory: Path, network: str, currency: str) -> list[Row]:
-    """Take one token on one network through its whole life, and return a row for each event."""
-    print(f"\n=== {currency.upper()} on {network} ===")
+async def open_card(stack: AsyncExitStack, sandbox: Sandbox, directory: Path, network: str, currency: str) -> Card:
+    """Return a new owner's token on one network, with doors of its own."""
     profile = profile_of(sandbox.document, journal=directory / "journal.sqlite")
     family = profile.chain(network).family
     key_file = directory / f"{network}.key"
     write_secret_file(key_file, (await sandbox.new_wallet(family)).private_key)
     wallet = load_wallet(str(key_file), family=family)
-    async with open_doors(profile, network, wallet=wallet, agree=show_plan) as doors:
-        rows = [await delegate(doors, currency, GRANT, "grant")]
-        decimals = find_asset(await doors.gateway.get_networks(), network, currency).token.decimals
-        await sandbox.spend(network, currency, wallet.address, to_base_units(SPEND, decimals))
-        rows.append(await compare(doors, currency, GRANT - SPEND, f"the operator spends {SPEND}"))
-        rows.append(await delegate(doors, currency, RAISE, "raise"))
-        rows.append(await prioritize(doors, currency))
-        rows.append(await delegate(doors, currency, Decimal(0), "revoke"))
-        rows.append(await compare(doors, currency, Decimal(0), "the end"))
-    return [(f"{network} {currency.upper()}", *row) for row in rows]
-
-
-async def delegate(doors: Doors, currency: str, amount: Decimal, deed: str) -> tuple[str, str, str, str]:
-    """Carry one request to the end of the line."""
-    print(f"\n{deed} {amount}")
-    request = DelegationRequest(
-        network=doors.node.chain.name, currency=currency, amount=amount, owner=doors.wallet.address
-    )
-    d: Delegation = await carry(new_delegation(request, doors), doors)
-    for approval in d.approval:
-        print(f"  approved {format_amount(approval.step.amount, d.plan.token.decimals)}: {approval.hash}")
-    for finding in d.verification.findings:
-        print(f"  {finding.verdict}  {finding.message}")
-    _, chain_says, list_says, verdict = await compare(doors, currency, amount, deed)
-    return f"{deed} {amount}", chain_says, list_says, d.verification.verdict if verdict == "VERIFIED" else verdict
-
-
-async def compare(doors: Doors, currency: str, expected: Decimal, event: str) -> tuple[str, str, str, str]:
-    """Read the chain and the platform's list, and compare both with what they should hold."""
-    asset = find_asset(await doors.gateway.get_networks(), doors.node.chain.name, currency)
-    state = await doors.node.get_allowance(asset.token, doors.wallet.address, asset.spender)
-    on_chain = Decimal(format_amount(state.allowance, asset.token.decimals))
-    request = DelegationRequest(network=asset.network, currency=currency, amount=Decimal(0), owner=doors.wallet.address)
-    row = find_row(await doors.gateway.get_external_wallets(), request)
-    listed = row.allowance if row is not None else None
-    verdict = "VERIFIED" if on_chain == expected == listed else "REFUTED"
-    return event, f"{on_chain}", f"{listed}", verdict
-
-
-async def prioritize(doors: Doors, currency: str) -> tuple[str, str, str, str]:
-    """Let this wallet pay first, and check that the platform's list says so."""
-
-    def mine(wallets):
-        return next(w for w in wallets if w.is_of(doors.wallet.address, currency, doors.node.chain.name))
-
-    before = mine(await doors.gateway.get_wallets())
-    await doors.gateway.set_priorities([before.id])
-    after = mine(await doors.gateway.get_wallets())
-    print(f"\npriority {before.priority} -> {after.priority}")
-    return f"priority {before.priority} -> {after.priority}", "", "", "VERIFIED" if after.priority == 1 else "REFUTED"
+    doors = await stack.enter_async_context(open_doors(profile, network, wallet=wallet, agree=show_plan))
+    asset = find_asset(await doors.gateway.get_networks(), network, currency)
+    return Card(sandbox, doors, wallet.address, network, asset.token, asset.spender)
 
 
 def show_plan(plan: Plan) -> None:
@@ -105,11 +133,11 @@ def show_plan(plan: Plan) -> None:
 
 def print_table(rows: list[Row]) -> None:
     """Print what happened, a line an event."""
-    header = ("TOKEN", "EVENT", "CHAIN", "PLATFORM'S LIST", "VERDICT")
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = [("TOKEN", "EVENT", "CHAIN", "PLATFORM'S LIST", "THEY"), *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     print()
-    for row in (header, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":
