@@ -79,9 +79,13 @@ class PinMismatchError(DelegationError):
 
 
 class GatewayError(DelegationError):
-    """The platform could not be asked, or said no; `status` and `body` are as it answered."""
+    """The platform could not be asked, or said no; `status` and `body` are as it answered.
+
+    `maybe_done` is whether the platform may have done what it was asked all the same.
+    """
 
     fault: ClassVar[Fault] = "platform"
+    maybe_done: bool = False
 
     def __init__(
         self,
@@ -99,7 +103,9 @@ class GatewayError(DelegationError):
 
 
 class GatewayUnreachableError(GatewayError):
-    """The platform did not answer; whether it did what it was asked is unknown."""
+    """The platform did not answer; `maybe_done` is false only if the request certainly never reached it."""
+
+    maybe_done = True
 
 
 class ClientKeyMissingError(GatewayError):
@@ -145,9 +151,13 @@ class RateLimitedError(GatewayError):
 class PlatformFailedError(GatewayError):
     """The platform failed (5xx); whether it did what it was asked is unknown."""
 
+    maybe_done = True
+
 
 class UnexpectedAnswerError(GatewayError):
-    """The platform's answer cannot be read as documented."""
+    """The platform's answer cannot be read as documented; whether it did what it was asked is unknown."""
+
+    maybe_done = True
 
 
 class JournalError(DelegationError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -90,6 +89,8 @@ def command(
 
 def run(session: Session, work: Coroutine[Any, Any, int]) -> int:
     """Run a command to its exit status; every error of the two trees is told in words, never as a traceback."""
+    import asyncio
+
     from chains.errors import ChainError
     from delegation.errors import DelegationError
 
