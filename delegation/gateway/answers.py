@@ -6,7 +6,9 @@ One table maps a status to its class; every shape of error body that the platfor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +30,7 @@ from delegation.errors import (
 )
 
 _LONGEST_BODY: Final = 2_000
+_LONGEST_LINE: Final = 400
 
 _ERRORS: Final[dict[int, tuple[type[GatewayError], str]]] = {
     400: (RejectedError, "Nothing more was done. Read what the platform says, then resume."),
@@ -60,22 +63,20 @@ class Answer:
 
     def json(self) -> Any:
         """Return the body as JSON; raises `UnexpectedAnswerError` if it is not."""
-        try:
+        # Raised after it, because the decoder's own error holds the whole body, which may be a token.
+        with suppress(ValueError, ArithmeticError):
             return decode_json(self.body)
-        except ValueError:
-            raise UnexpectedAnswerError(
-                f"The platform answered HTTP {self.status} with something that is not JSON.",
-                status=self.status,
-                hint="Check the profile's base_url.",
-            ) from None
+        raise UnexpectedAnswerError(
+            f"The platform answered HTTP {self.status} with something that is not JSON.",
+            status=self.status,
+            hint="Check the profile's base_url.",
+        )
 
 
 def error_from(answer: Answer, what: str, secrets: tuple[str, ...]) -> GatewayError:
     """Return the error that an answer without success stands for; `secrets` are removed from what it quotes."""
-    body = answer.body[: 4 * _LONGEST_BODY].decode(errors="replace")
-    for secret in secrets:
-        body = body.replace(secret, "[removed]") if secret else body
-    said = describe_body(body)
+    body = _remove(answer.body.decode(errors="replace"), secrets)
+    said = _remove(describe_body(body), secrets)
     kind, hint = _ERRORS.get(
         answer.status,
         (PlatformFailedError, "Nothing was lost. Try again later: delegation resume.")
@@ -91,13 +92,24 @@ def error_from(answer: Answer, what: str, secrets: tuple[str, ...]) -> GatewayEr
     )
 
 
+def _remove(text: str, secrets: tuple[str, ...]) -> str:
+    """Return the text without the secrets, also where they are escaped as JSON, nested or not."""
+    for secret in secrets:
+        text = re.sub(r"\\*".join(map(re.escape, secret)), "[removed]", text)
+    return text
+
+
 def describe_body(body: str) -> str:
-    """Return what an error body says, as one line; empty if it says nothing."""
+    """Return what an error body says, as one line that can be printed; empty if it says nothing or is a web page."""
+    if body.lstrip().startswith("<"):
+        return ""
     try:
         parsed = decode_json(body.encode())
-    except ValueError:
+    except (ValueError, ArithmeticError):
         parsed = body
-    return " ".join(_describe(parsed, depth=0).split())[:400]
+    described = _describe(parsed, depth=0)
+    printable = "".join(character if character.isprintable() else " " for character in described)
+    return " ".join(printable.split())[:_LONGEST_LINE]
 
 
 def _describe(value: Any, depth: int) -> str:
@@ -108,7 +120,7 @@ def _describe(value: Any, depth: int) -> str:
             # An error nested as a JSON string inside another one.
             try:
                 return _describe(decode_json(value.encode()), depth + 1)
-            except ValueError:
+            except (ValueError, ArithmeticError):
                 return value
         return value
     if isinstance(value, list):
@@ -148,7 +160,7 @@ def require_not_refused(answer: Answer, what: str, secrets: tuple[str, ...]) -> 
     """
     try:
         said = decode_json(answer.body)
-    except ValueError:
+    except (ValueError, ArithmeticError):
         return
     if isinstance(said, Mapping) and said.get("success") is False:
         error = error_from(Answer(400, answer.headers, answer.body), what, secrets)

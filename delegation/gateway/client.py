@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from chains.rpc import open_http_client
 from chains.types import Family
 from delegation.errors import (
+    GatewayError,
     GatewayUnreachableError,
     InvalidRequestError,
+    NotAuthenticatedError,
     RateLimitedError,
     UnexpectedAnswerError,
 )
@@ -29,7 +33,6 @@ from delegation.gateway.models import (
 )
 from delegation.models import DelegationToken, Proof, Region
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _READ_ATTEMPTS: Final = 3
 _LONGEST_PAUSE: Final = 20.0
 # gateway-api 2: a token lives about ten minutes and can be used once.
@@ -45,7 +48,8 @@ class Gateway:
     """One user's access to one platform host and region.
 
     `timeout` is in seconds for one request; `token_timeout` is longer because the platform's faucet waits up to ten
-    seconds for its own transaction. `requests` counts the requests made.
+    seconds for its own transaction. `requests` counts the requests made. Raises `InvalidRequestError` for a base URL
+    that is not https, except on this very machine, and for keys that no header can hold.
     """
 
     def __init__(
@@ -59,22 +63,21 @@ class Gateway:
         token_timeout: float = 30.0,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            raise InvalidRequestError(
-                "The platform's base_url must start with https://, because an access token travels to it.",
-                hint="Correct base_url in the profile.",
-            )
+        parts = _check_base_url(base_url)
+        _check_secret("client key", client_key)
+        _check_secret("access token", access_token)
         self.base_url = base_url.rstrip("/")
         self.region: Region = region
         self.requests = 0
-        self._host = parts.netloc.rpartition("@")[2]
+        self._host = parts.netloc
         self._secrets = (client_key, access_token)
+        self._timeout = timeout
         self._token_timeout = token_timeout
         self._now = now
         self._client = open_http_client(
             base_url,
-            timeout=timeout,
+            # A proxy of the environment must not see what goes unencrypted to this machine.
+            trust_env=parts.scheme == "https",
             headers={
                 "x-client-key": client_key,
                 "authorization": f"Bearer {access_token}",
@@ -87,9 +90,10 @@ class Gateway:
     def __repr__(self) -> str:
         return f"Gateway({self._host!r}, region={self.region!r})"
 
-    async def get_networks(self) -> PlatformConfig:
-        """Return the networks, tokens and spenders that the platform supports."""
-        answer = await self._read("/v1/delegation/chain/config", "its configuration")
+    async def get_networks(self, network: str | None = None) -> PlatformConfig:
+        """Return the networks, tokens and spenders that the platform supports, or those of one network."""
+        query = {} if network is None else {"network": network.lower()}
+        answer = await self._read("/v1/delegation/chain/config", "its configuration", query)
         return read_config(answer.json(), self.region)
 
     async def get_delegation_token(self, *, address: str, network: str, faucet: bool = False) -> DelegationToken:
@@ -99,7 +103,7 @@ class Gateway:
         (HTTP 207), and `faucet` of the result holds what was said of it.
         """
         query = {"network": network, "address": address} | ({"faucet": "true"} if faucet else {})
-        answer = await self._read("/v1/delegation/token", "a delegation token", query, timeout=self._token_timeout)
+        answer = await self._read("/v1/delegation/token", "a delegation token", query, seconds=self._token_timeout)
         said = answer.json()
         token, nonce = (said.get("token"), said.get("nonce")) if isinstance(said, Mapping) else (None, None)
         if not (isinstance(token, str) and token and isinstance(nonce, str) and nonce):
@@ -118,14 +122,18 @@ class Gateway:
     async def submit_proof(self, family: Family, proof: Proof) -> int:
         """Submit a proof and return the status of the platform's success.
 
-        Never repeated after an unclear failure: `GatewayUnreachableError` and `PlatformFailedError` leave open whether
-        the proof was taken. A 429 is repeated once, because the platform did not look at it.
+        Never repeated after an unclear failure: an error whose `maybe_done` is true leaves open whether the proof was
+        taken. A 429 is repeated once, because the platform did not look at it.
         """
         path, what = f"/v1/delegation/{family}/post-approval", "the proof"
         secrets = (*self._secrets, proof.token)
         answer = await self._send("POST", path, json=proof.wire())
         if answer.status == 429:
-            await asyncio.sleep(_pause(error_from(answer, what, secrets).retry_after, attempt=1))
+            limited = error_from(answer, what, secrets)
+            pause = _pause(limited.retry_after, attempt=1)
+            if pause is None:
+                raise limited
+            await asyncio.sleep(pause)
             answer = await self._send("POST", path, json=proof.wire())
         if not answer.succeeded:
             raise error_from(answer, what, secrets)
@@ -142,8 +150,18 @@ class Gateway:
         return read_priorities(answer.json())
 
     async def get_wallets(self) -> tuple[PlatformWallet, ...]:
-        """Return the external wallets joined with their ids and priorities, the first to pay first."""
-        wallets, priorities = await asyncio.gather(self.get_external_wallets(), self.get_priorities())
+        """Return the external wallets joined with their ids and priorities, the first to pay first.
+
+        Ids and priorities are None if the platform fails to say them; a dead access token (401) and a rate limit (429)
+        are raised all the same.
+        """
+        wallets = await self.get_external_wallets()
+        try:
+            priorities = await self.get_priorities()
+        except (NotAuthenticatedError, RateLimitedError):
+            raise
+        except GatewayError:
+            priorities = ()
         return join_wallets(wallets, priorities)
 
     async def set_priorities(self, first: Sequence[int]) -> None:
@@ -177,37 +195,39 @@ class Gateway:
         await self.aclose()
 
     async def _read(
-        self,
-        path: str,
-        what: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - passed on to the HTTP client
+        self, path: str, what: str, query: Mapping[str, str] | None = None, *, seconds: float | None = None
     ) -> Answer:
         """GET, up to three times while the platform is busy or out of reach."""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            last = attempt == _READ_ATTEMPTS
+        attempt = 1
+        while True:
+            error: GatewayError
             try:
-                answer = await self._send("GET", path, params=query, **({"timeout": timeout} if timeout else {}))
-            except GatewayUnreachableError:
-                if last:
-                    raise
-                await asyncio.sleep(_pause(None, attempt))
-                continue
-            if answer.succeeded:
-                return answer
-            error = error_from(answer, what, self._secrets)
-            if last or answer.status not in {429, 502, 503, 504}:
+                answer = await self._send("GET", path, seconds=seconds, params=query)
+            except GatewayUnreachableError as unreachable:
+                error = unreachable
+            else:
+                if answer.succeeded:
+                    return answer
+                error = error_from(answer, what, self._secrets)
+            pause = _pause(error.retry_after, attempt)
+            if attempt == _READ_ATTEMPTS or error.status not in {None, 429, 502, 503, 504} or pause is None:
                 raise error
-            await asyncio.sleep(_pause(error.retry_after, attempt))
-        raise RateLimitedError("The platform was asked too often.")
+            await asyncio.sleep(pause)
+            attempt += 1
 
-    async def _send(self, method: str, path: str, **arguments: Any) -> Answer:
+    async def _send(self, method: str, path: str, *, seconds: float | None = None, **arguments: Any) -> Answer:
         import httpx
 
+        limit = seconds or self._timeout
+        # Half of the time for the connection, so that a failure to connect is told from a lost answer.
+        patience = httpx.Timeout(limit, connect=limit / 2, pool=limit / 2)
         self.requests += 1
         try:
-            async with self._client.stream(method, self.base_url + path, **arguments) as response:
+            # httpx limits the time between two bytes; a slow trickle has to end as well.
+            async with (
+                asyncio.timeout(limit),
+                self._client.stream(method, self.base_url + path, timeout=patience, **arguments) as response,
+            ):
                 body = b""
                 async for part in response.aiter_bytes():
                     body += part
@@ -216,18 +236,66 @@ class Gateway:
                             "The platform's answer is far too long.", status=response.status_code
                         )
                 return Answer(response.status_code, response.headers, body)
-        except httpx.TransportError as error:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise GatewayUnreachableError(
-                f"The platform at {self._host} did not answer ({reason}).",
-                hint="Nothing was lost. Check the network and the profile's base_url, then resume.",
-            ) from None
-        except httpx.DecodingError:
-            raise UnexpectedAnswerError("The platform's answer cannot be unpacked.") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            failure = self._unreachable(error, maybe_done=False)
+        except (httpx.RequestError, TimeoutError) as error:
+            failure = self._unreachable(error, maybe_done=True)
+        # Raised here, because httpx's errors hold the request with its headers.
+        raise failure
+
+    def _unreachable(self, error: Exception, *, maybe_done: bool) -> GatewayUnreachableError:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        failure = GatewayUnreachableError(
+            f"The platform at {self._host} {'did not answer' if maybe_done else 'cannot be reached'} ({reason}).",
+            hint="Nothing was lost. Check the network and the profile's base_url, then resume.",
+        )
+        failure.maybe_done = maybe_done
+        return failure
 
 
-def _pause(retry_after: float | None, attempt: int) -> float:
-    return min(_LONGEST_PAUSE, 0.25 * 2**attempt if retry_after is None else retry_after)
+def _check_base_url(text: str) -> SplitResult:
+    """Return the parts of a base URL over which an access token may travel."""
+    import httpx
+
+    parts = urlsplit("")
+    with suppress(ValueError, httpx.InvalidURL):
+        httpx.URL(text)
+        parsed = urlsplit(text)
+        parts = parsed if parsed.port != 0 else parts
+    if not parts.hostname or parts.username is not None or parts.query:
+        raise InvalidRequestError(
+            "The platform's base_url cannot be used: it needs a host, and no user name or query.",
+            hint="Correct base_url in the profile, for example https://api.baanx.com.",
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(parts.hostname or "")):
+        raise InvalidRequestError(
+            "The platform's base_url must start with https://, because an access token travels to it.",
+            hint="Correct base_url in the profile.",
+        )
+    return parts
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_secret(name: str, value: str) -> None:
+    # The HTTP library would quote a header that it cannot send.
+    if not value or not all("!" <= character <= "~" for character in value):
+        raise InvalidRequestError(
+            f"The {name} is empty, or holds a space, a line break or another character that cannot be sent.",
+            hint="Copy it again from its source, without quotes and without the end of the line.",
+        )
+
+
+def _pause(retry_after: float | None, attempt: int) -> float | None:
+    """Return the seconds to wait before the next attempt, or None if the platform asks for too many to wait here."""
+    if retry_after is None:
+        return float(0.25 * 2**attempt)
+    return retry_after if retry_after <= _LONGEST_PAUSE else None
 
 
 def _read_expiry(said: Any, now: datetime) -> datetime:
@@ -242,11 +310,13 @@ def _read_expiry(said: Any, now: datetime) -> datetime:
 
 
 def _read_faucet(said: Mapping[str, Any], status: int) -> str:
-    """Return what the platform said of the gas it was asked for; the field's name is not documented."""
-    for name in ("faucetStatus", "faucet_status", "faucet"):
-        value = said.get(name)
-        if isinstance(value, Mapping):
-            value = value.get("status")
-        if isinstance(value, str) and value:
-            return value.lower()
-    return "declined" if status == 207 else "not stated"
+    """Return what the platform said of the gas it was asked for; the field's name is not documented.
+
+    207 is a token without gas; it starts with `declined` then.
+    """
+    values = [said.get(name) for name in ("faucetStatus", "faucet_status", "faucet", "status")]
+    states = [value.get("status") if isinstance(value, Mapping) else value for value in values]
+    state = next((state.lower() for state in states if isinstance(state, str) and state.isprintable() and state), "")
+    if status == 207 and not state.startswith("declined"):
+        return f"declined: the platform said {state!r}" if state else "declined: the platform did not say why"
+    return state or f"not stated (HTTP {status})"

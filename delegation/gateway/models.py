@@ -23,6 +23,8 @@ _DECIMAL_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _HEX_ID: Final = re.compile(r"0x[0-9a-fA-F]{1,16}", re.ASCII)
 _HEX_ZERO: Final = re.compile(r"0x0*", re.ASCII)
 _MOST_DECIMALS: Final = 36
+# In digits: 2^256 has 78. Far beyond it, writing out the digits of 1e999999999 would take all memory.
+_LONGEST_AMOUNT: Final = 100
 
 
 class _Received(BaseModel):
@@ -70,7 +72,8 @@ class PlatformConfig(_Received):
         """
         name, symbol = network.lower(), currency.lower()
         offered = {entry.network: entry for entry in self.networks}
-        why = " ".join(f"{left.what}: {left.reason}." for left in self.left_out if left.what.startswith(name))
+        asked_for = {name, f"{name} {symbol}"}
+        why = " ".join(f"{left.what}: {left.reason}." for left in self.left_out if left.what in asked_for)
         if name not in offered:
             raise UnsupportedError(
                 f"The platform does not offer {name}. {why}".rstrip(),
@@ -112,13 +115,18 @@ def read_config(answer: Any, region: Region) -> PlatformConfig:
             networks[network.network] = network
         except (ValueError, UnknownNetworkError) as error:
             reason = "this toolkit does not know it" if isinstance(error, UnknownNetworkError) else str(error)
-            left_out.append(LeftOut(what=name, reason=reason))
+            left_out.append(LeftOut(what="linea" if name == "linea-us" and region == "us" else name, reason=reason))
     return PlatformConfig(networks=tuple(networks.values()), left_out=tuple(left_out))
 
 
 def _name(entry: Any) -> str:
     name = entry.get("network") if isinstance(entry, Mapping) else None
-    return name.strip().lower()[:40] if isinstance(name, str) else "an entry without a name"
+    return _shown(name.strip().lower()) if isinstance(name, str) else "an entry without a name"
+
+
+def _shown(text: str) -> str:
+    # Neither control characters nor half of a surrogate pair of a stranger's text get any further.
+    return "".join(character if character.isprintable() else "?" for character in text)[:80]
 
 
 def _read_network(name: str, entry: Mapping[str, Any], left_out: list[LeftOut]) -> PlatformNetwork:
@@ -126,17 +134,19 @@ def _read_network(name: str, entry: Mapping[str, Any], left_out: list[LeftOut]) 
     tokens: dict[str, PlatformToken] = {}
     given = entry.get("tokens")
     for key, token in given.items() if isinstance(given, Mapping) else ():
+        symbol = _shown(str(key).strip().lower())
         try:
-            symbol = str(key).lower()
+            if symbol in tokens:
+                raise ValueError("it is named twice")
             tokens[symbol] = _read_token(chain, symbol, token)
         except ValueError as error:
-            left_out.append(LeftOut(what=f"{name} {key!s:.40}", reason=str(error)))
+            left_out.append(LeftOut(what=f"{name} {symbol}", reason=str(error)))
     if not tokens:
         raise ValueError("it has no token that can be used")
     environment = entry.get("environment")
     return PlatformNetwork(
         network=chain.name,
-        environment=environment if isinstance(environment, str) else "unnamed",
+        environment=_shown(environment) if isinstance(environment, str) else "unnamed",
         chain_id=_read_chain_id(chain, entry.get("chainId")),
         delegation_contract=_read_address(chain, "delegationContract", entry.get("delegationContract")),
         tokens=tokens,
@@ -157,12 +167,13 @@ def _read_token(chain: Chain, symbol: str, token: Any) -> PlatformToken:
 def _read_chain_id(chain: Chain, given: Any) -> str:
     text = str(given).strip() if isinstance(given, (str, int)) and not isinstance(given, bool) else ""
     if chain.family != "evm":
-        return text
-    if _DECIMAL_ID.fullmatch(text):
-        return str(int(text))
-    if _HEX_ID.fullmatch(text):
-        return str(int(text, 16))
-    raise ValueError("its chainId is not a number")
+        return _shown(text)
+    if not _DECIMAL_ID.fullmatch(text) and not _HEX_ID.fullmatch(text):
+        raise ValueError("its chainId is not a number")
+    chain_id = int(text, 16 if text.startswith("0x") else 10)
+    if chain_id != chain.chain_id:
+        raise ValueError(f"its chainId is {chain_id}, but {chain.title} is {chain.chain_id}")
+    return str(chain_id)
 
 
 def _read_address(chain: Chain, field: str, given: Any) -> str:
@@ -183,7 +194,7 @@ def _read_amount(given: Any) -> Decimal | None:
         amount = Decimal(text) if text.isascii() else None
     except ArithmeticError:
         return None
-    return amount if amount is not None and amount.is_finite() else None
+    return amount if amount is not None and amount.is_finite() and abs(amount.adjusted()) < _LONGEST_AMOUNT else None
 
 
 _ListedAmount = Annotated[Decimal | None, BeforeValidator(_read_amount)]
