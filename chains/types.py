@@ -284,13 +284,20 @@ class Node(Protocol):
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
     ) -> Settlement:
-        """Wait until the step took effect, re-sending signed bytes as needed; raise a `TransactionError` otherwise."""
+        """Wait until the step took effect, re-sending signed bytes as needed; raise a `TransactionError` otherwise.
+
+        Raises `SignatureMismatchError` if the hash that a sending wallet gave is that of another transaction.
+        """
         ...
 
     async def find_approval(
         self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
     ) -> str | None:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
+        ...
+
+    async def can_land(self, unsigned: UnsignedTransaction) -> bool:
+        """Return whether a transaction that was handed out can still take effect if its owner signs it now."""
         ...
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from delegation.blocking import delegate
     from delegation.errors import DelegationError
-    from delegation.flow import Doors, StatementTerms, carry, new_delegation, preview, renew
+    from delegation.flow import Doors, StatementTerms, carry, new_delegation, preview, renew, withdraw
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
     from delegation.models import Delegation, DelegationRequest, Finding, Plan, Proof, Verification
@@ -46,6 +46,7 @@ _HOMES = {
     "preview": "delegation.flow",
     "renew": "delegation.flow",
     "save_profile": "delegation.profile",
+    "withdraw": "delegation.flow",
 }
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "preview",
     "renew",
     "save_profile",
+    "withdraw",
 ]
 
 

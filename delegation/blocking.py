@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 
 from chains.amounts import parse_amount
@@ -30,6 +33,19 @@ def delegate(
     return asyncio.run(_delegate(network, currency, amount, agree=agree, profile=profile, wallet=wallet))
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt a question to a person at once; asyncio would wait for its answer first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C goes to the main thread alone
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 async def _delegate(
     network: str,
     currency: str,
@@ -41,7 +57,7 @@ async def _delegate(
 ) -> Delegation:
     settings = load_profile(profile)
     family = settings.chain(network).family
-    key = load_wallet(wallet or settings.default_wallet(family), family=family)
+    key = load_wallet(settings.default_wallet(family) if wallet is None else wallet, family=family)
     request = DelegationRequest(
         network=network,
         currency=currency,
@@ -49,5 +65,10 @@ async def _delegate(
         owner=key.address,
         region=settings.gateway.region,
     )
-    async with open_doors(settings, network, name=profile, wallet=key, agree=agree) as doors:
+
+    def ask(plan: Plan) -> None:
+        with interruptible():
+            agree(plan)
+
+    async with open_doors(settings, network, name=profile, wallet=key, agree=ask) as doors:
         return await carry(new_delegation(request, doors), doors)

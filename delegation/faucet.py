@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Final
 
 from chains.errors import NoGasError
@@ -11,7 +10,7 @@ from delegation.flow import Doors
 from delegation.models import DelegationRequest
 from delegation.plan import find_asset
 
-_ARRIVAL: Final = timedelta(seconds=30)
+_ARRIVAL: Final = 30.0  # seconds
 
 
 async def fill_up(request: DelegationRequest, doors: Doors, missing: NoGasError) -> None:
@@ -23,8 +22,9 @@ async def fill_up(request: DelegationRequest, doors: Doors, missing: NoGasError)
     before = (await doors.node.get_allowance(asset.token, request.owner, asset.spender)).native_balance
     doors.progress("plan", "asking the platform's faucet for gas")
     token = await doors.gateway.get_delegation_token(address=request.owner, network=request.network, faucet=True)
-    deadline = doors.now() + _ARRIVAL
-    while doors.now() < deadline:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _ARRIVAL
+    while clock() < deadline:
         state = await doors.node.get_allowance(asset.token, request.owner, asset.spender)
         if state.native_balance > before:
             return

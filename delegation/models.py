@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from chains.amounts import parse_amount
+from chains.errors import InvalidAmountError
 from chains.types import (
     AllowanceState,
     ApproveOptions,
@@ -36,17 +37,37 @@ from chains.types import (
     Token,
     UnsignedTransaction,
 )
+from delegation.errors import InvalidRequestError
 
 Region = Literal["international", "us"]
 Verdict = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
 
+_Station = TypeVar("_Station")
+
+
+def _read_amount(given: object) -> Decimal:
+    """Return an amount from plain digits, a `Decimal` or an integer; raises `InvalidAmountError` for all else."""
+    if isinstance(given, str):
+        return parse_amount(given)
+    if isinstance(given, Decimal) and given.is_finite() and given.adjusted() < _LONGEST_AMOUNT:
+        return parse_amount(f"{given:f}")
+    if isinstance(given, int) and not isinstance(given, bool):
+        return parse_amount(str(given))
+    raise InvalidAmountError(
+        f"{given!r} is not an amount.",
+        hint="Give an amount as text or as a Decimal. A float is never exact, and never taken.",
+        found=str(given),
+    )
+
+
 Amount = Annotated[
     Decimal,
-    BeforeValidator(lambda value: parse_amount(value) if isinstance(value, str) else value),
+    BeforeValidator(_read_amount),
     PlainSerializer(lambda value: f"{value:f}", return_type=str, when_used="json"),
 ]
-"""An amount in human units; from text only plain digits are taken, and JSON holds it as text."""
+"""An amount in human units, zero or greater: from text only plain digits are taken, and JSON holds it as text."""
 
+_LONGEST_AMOUNT: Final = 100  # digits; 2^256 has 78
 # "Maximum spending limit allowed by Baanx" in the shipping client, in human units (real-clients 3.4): 2^41 - 1.
 PLATFORM_MAXIMUM = Decimal(2_199_023_255_551)
 # From here on the shipping client shows "full access"; such an amount has to be asked for by name.
@@ -151,6 +172,10 @@ class Statement(Frozen):
     text: str
     expires_at: AwareDatetime
 
+    def expired(self, now: datetime, *, margin: timedelta = timedelta(seconds=10)) -> bool:
+        """Return whether a proof with this statement would arrive too late."""
+        return now + margin >= self.expires_at
+
 
 class Proof(Frozen):
     """The body of post-approval: eight fields, on the wire in camelCase (real-clients 3.5)."""
@@ -247,23 +272,38 @@ class Delegation(Frozen):
             return "plan"
         if any(approval.settlement is None for approval in self.approval):
             return "approval"
-        if self.request.chain_only:
-            return "verification" if self.verification is None else "done"
-        if self.submission is not None and self.submission.outcome is not None:
-            return "verification" if self.verification is None else "done"
-        if self.ownership is None:
-            return "ownership"
-        return "proof" if self.proof is None else "submission"
+        if not (self.told or self.request.chain_only):
+            if self.ownership is None:
+                return "ownership"
+            return "proof" if self.proof is None else "submission"
+        return "verification" if self.verification is None else "done"
 
     @property
-    def touched_chain(self) -> bool:
-        """Whether anything was signed or handed to a sending wallet, so that the chain may hold a part of it."""
+    def told(self) -> bool:
+        """Whether the platform has taken the proof."""
+        return self.submission is not None and self.submission.outcome is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step took effect, is on its way, or may be because a sending wallet was asked."""
         return any(approval.sent is not None or approval.handed_over for approval in self.approval)
 
     @property
+    def touched_chain(self) -> bool:
+        """Whether anything was ever signed or handed to a sending wallet, so that the chain may hold a part of it."""
+        return self.begun or any(approval.discarded for approval in self.approval)
+
+    @property
     def in_flight(self) -> bool:
-        """Whether a signed approval exists that has not settled, so that the owner's next nonce is taken."""
+        """Whether an approval was signed or handed out that has not settled: the owner's next nonce is taken."""
         return any(
             (approval.sent is not None or approval.handed_over) and approval.settlement is None
             for approval in self.approval
         )
+
+
+def filled(station: _Station | None, name: str) -> _Station:
+    """Return a station that must have been filled by now; raises `InvalidRequestError` if it was not."""
+    if station is None:
+        raise InvalidRequestError(f"This delegation has no {name} yet.", hint="Carry it on from the journal: resume.")
+    return station

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -10,21 +11,24 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chains import get_chain
+from chains.errors import UnknownNetworkError
 from chains.family import open_node
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
-from delegation.errors import ProfileError
-from delegation.flow import Doors, StatementTerms
+from delegation.errors import InvalidRequestError, ProfileError
+from delegation.doors import Doors, StatementTerms
 from delegation.gateway.client import Gateway
 from delegation.journal import open_journal
 from delegation.models import Region
 
+# Secrets that may stand in the environment instead of the file.
+_ENVIRONMENT: Final = {"client_key": "DELEGATION_CLIENT_KEY", "access_token": "DELEGATION_ACCESS_TOKEN"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
@@ -32,10 +36,24 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _require_url(url: str) -> str:
+    """Return a URL, or the path of a node's socket; raises `ValueError` if it has no parts that can be told apart."""
+    if not url or not url.isprintable() or " " in url:
+        raise ValueError("it is empty, or has spaces or invisible characters")
+    parts = urlsplit(url)
+    if "://" in url and (not parts.hostname or parts.port == 0):
+        raise ValueError("it names no host, or port 0")
+    (parts.hostname or "host").encode("idna")
+    return url
+
+
+_Url = Annotated[str, AfterValidator(_require_url)]
+
+
 class GatewaySettings(_Settings):
     """Where the platform is and what it knows us by."""
 
-    base_url: str
+    base_url: _Url
     client_key: str = Field(repr=False)
     access_token: str = Field(repr=False)
     region: Region = "international"
@@ -44,7 +62,7 @@ class GatewaySettings(_Settings):
 class NetworkSettings(_Settings):
     """Departures from a network's public data: the node to ask and, for a local Solana chain, its genesis hash."""
 
-    rpc_url: str | None = Field(default=None, repr=False)
+    rpc_url: _Url | None = Field(default=None, repr=False)
     genesis_hash: str | None = None
 
 
@@ -68,6 +86,15 @@ class Profile(_Settings):
     wallets: dict[Family, str] = {}
     ownership: OwnershipSettings = OwnershipSettings()
     journal: str | None = None
+
+    @field_validator("networks")
+    @classmethod
+    def _by_their_names(cls, networks: dict[str, NetworkSettings]) -> dict[str, NetworkSettings]:
+        # A misspelt name would otherwise mean another node than the one the person meant, without a word.
+        try:
+            return {get_chain(name).name: settings for name, settings in networks.items()}
+        except UnknownNetworkError as error:
+            raise ValueError(str(error)) from None
 
     def chain(self, network: str) -> Chain:
         """Return a network's data with this profile's departures; raises `UnknownNetworkError`."""
@@ -128,7 +155,7 @@ def load_profile(name: str = "default") -> Profile:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise ProfileError(f"Others can read the profile {path}.", hint=f"Run: chmod 600 {path}")
-        profile = Profile.model_validate_json(path.read_bytes())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ProfileError(
             f"There is no profile {name!r} ({path}).",
@@ -137,18 +164,34 @@ def load_profile(name: str = "default") -> Profile:
         ) from None
     except OSError as error:
         raise ProfileError(f"The profile {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        text = ""
+    profile, problems = _read(text)
+    if profile is None:
+        # Raised out here, because the readers' own errors hold the text and with it the access token.
+        raise ProfileError(f"The profile {path} cannot be used. {problems}.", hint="The README shows what it holds.")
+    return profile
+
+
+def _read(text: str) -> tuple[Profile | None, str]:
+    """Return the profile, or None and what is wrong with the text in words that name no value."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        return None, f"It is not JSON: {error.msg} (line {error.lineno})"
+    except RecursionError:
+        return None, "It is nested too deeply"
+    if isinstance(content, dict) and isinstance(content.setdefault("gateway", {}), dict):
+        content["gateway"] |= {
+            name: os.environ[variable] for name, variable in _ENVIRONMENT.items() if os.environ.get(variable)
+        }
+    try:
+        return Profile.model_validate(content), ""
     except ValidationError as error:
-        # Only the places are named: the values may be secrets.
-        places = ", ".join(".".join(str(part) for part in problem["loc"]) or "the file" for problem in error.errors())
-        raise ProfileError(
-            f"The profile {path} is not complete or not right in: {places}.", hint="The README shows what it holds."
-        ) from None
-    named: dict[str, Any] = {
-        "client_key": os.environ.get("DELEGATION_CLIENT_KEY"),
-        "access_token": os.environ.get("DELEGATION_ACCESS_TOKEN"),
-    }
-    overrides = {key: value for key, value in named.items() if value}
-    return profile.model_copy(update={"gateway": profile.gateway.model_copy(update=overrides)})
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return None, "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'The whole'}: {problem['msg']}" for problem in problems
+    )
 
 
 def save_profile(name: str, profile: Profile) -> Path:
@@ -174,6 +217,14 @@ async def open_doors(
     `rpc_url` takes the place of the profile's node; `rest` are further fields of `Doors`, such as `agree`.
     """
     chain = profile.chain(network)
+    if rpc_url is not None:
+        try:
+            _require_url(rpc_url)
+        except ValueError as error:
+            raise InvalidRequestError(
+                f"The URL given for the node cannot be used: {error}.",
+                hint="Give the whole of it, such as https://host.",
+            ) from None
     node = open_node(chain, rpc_url)
     gateway = profile.gateway_door()
     journal = open_journal(journal_location(name, profile))

@@ -6,19 +6,18 @@ what the app's own wallet gave back, and `carry` goes on. Between the calls the 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from chains.family import message_request, signed_from_raw, transaction_request, verify_signed
-from chains.types import SentTransaction
+from chains.types import SentTransaction, SignedTransaction, UnsignedTransaction
+from chains.wallets.sending import read_hash
 from delegation.errors import InvalidRequestError
-from delegation.flow import accept_ownership
 from delegation.journal import Journal
 from delegation.models import Approval, Delegation
+from delegation.submission import accept_ownership
 
-_EVM_HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
-_BASE58_SIGNATURE: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{64,88}", re.ASCII)
+_LONGEST_HASH: Final = 88  # base58 of 64 bytes; a signed transaction is longer in every encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +49,12 @@ def answer(d: Delegation, journal: Journal, given: str) -> Delegation:
 
     `given` is the transaction's hash if the wallet sent it, the signed transaction (0x hex or base64) if it did not,
     or the signature of the statement. Raises `SignatureMismatchError` if it belongs to something else than was asked
-    for, and `InvalidRequestError` if nothing is awaited.
+    for (of a hash, `carry` finds that out), and `InvalidRequestError` if nothing is awaited.
     """
     approval = _waiting_approval(d)
     if approval is not None and approval.unsigned is not None:
-        sent: object
-        if _is_hash(given, approval.unsigned.kind):
-            sent = SentTransaction(given.lower() if approval.unsigned.kind == "evm" else given)
-        else:
-            sent = signed_from_raw(approval.unsigned.kind, given)
-            verify_signed(approval.unsigned, sent)
-        approvals = tuple(a.model_copy(update={"sent": sent}) if a is approval else a for a in d.approval)
+        answered = approval.model_copy(update={"sent": _read_sent(approval.unsigned, given)})
+        approvals = tuple(answered if one is approval else one for one in d.approval)
         return journal.save(d.model_copy(update={"approval": approvals}))
     if awaiting(d) is not None:
         return accept_ownership(d, journal, given)
@@ -69,10 +63,14 @@ def answer(d: Delegation, journal: Journal, given: str) -> Delegation:
     )
 
 
+def _read_sent(unsigned: UnsignedTransaction, given: str) -> SignedTransaction | SentTransaction:
+    if len(given) <= _LONGEST_HASH:
+        return read_hash(unsigned.kind, given)
+    signed = signed_from_raw(unsigned.kind, given)
+    verify_signed(unsigned, signed)
+    return signed
+
+
 def _waiting_approval(d: Delegation) -> Approval | None:
     unsettled = next((approval for approval in d.approval if approval.settlement is None), None)
     return unsettled if unsettled is not None and unsettled.sent is None else None
-
-
-def _is_hash(given: str, kind: str) -> bool:
-    return bool((_EVM_HASH if kind == "evm" else _BASE58_SIGNATURE).fullmatch(given))

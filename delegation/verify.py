@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from chains.amounts import format_amount
@@ -15,10 +15,11 @@ from chains.errors import NodeError
 from chains.types import AllowanceState, Node
 from delegation.errors import DelegationError, GatewayError
 from delegation.gateway.client import Gateway
+from delegation.gateway.models import ExternalWallet
 from delegation.models import Delegation, Finding, Plan, Verdict, Verification
 from delegation.plan import find_row
 
-_LIST_PAUSE = 0.5
+_PAUSE = 0.5
 
 
 async def verify_delegation(
@@ -26,70 +27,75 @@ async def verify_delegation(
 ) -> Verification:
     """Return what chain and platform say of a delegation whose approvals have settled.
 
-    The platform's list may lag behind the chain: it is read again for up to `list_timeout` seconds before a
-    difference counts.
+    The platform's list may lag behind the chain, and the card may be in use: both are read again for up to
+    `list_timeout` seconds before a difference counts.
     """
-    if d.plan is None or not d.approval or d.approval[-1].settlement is None:
+    settlement = d.approval[-1].settlement if d.approval else None
+    if d.plan is None or settlement is None:
         raise DelegationError(f"Delegation {d.id} has no settled approval to verify.")
-    settlement = d.approval[-1].settlement
-    findings = [_effect(d.plan, settlement.allowance, f"block {settlement.block.number}")]
-    state: AllowanceState | None = None
-    try:
-        state = await node.get_allowance(d.plan.token, d.request.owner, d.plan.spender)
-        findings.append(_present(d.plan, state))
-    except NodeError as error:
-        findings.append(_unknown("chain-now", f"The chain could not be read: {error.message}"))
-    if not d.request.chain_only:
-        remaining = d.plan.amount if state is None else state.allowance
-        findings.append(await _platform_list(d, gateway, _human(d.plan, remaining), now=now, list_timeout=list_timeout))
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + list_timeout
+    while True:
+        state, chain = await _ask_chain(d.plan, node)
+        listed = None if d.request.chain_only else await _ask_platform(d, d.plan, state, gateway)
+        if listed is None or listed.verdict == "VERIFIED" or clock() >= deadline:
+            break
+        await asyncio.sleep(_PAUSE)
+    effect = _compare(
+        "chain-effect", d.plan, settlement.allowance, f"block {settlement.block.number}, where the approve took effect,"
+    )
     return Verification.of(
-        tuple(findings),
+        tuple(finding for finding in (effect, chain, listed) if finding is not None),
         at=now(),
         allowance=None if state is None else state.allowance,
         block=None if state is None else state.block,
     )
 
 
-def _effect(plan: Plan, allowance: int, where: str) -> Finding:
-    agrees = allowance == plan.amount
-    message = (
-        f"The allowance at {where}, where the approve took effect, is {'' if agrees else 'not '}the one asked for."
-    )
-    return _finding("chain-effect", agrees, message, expected=str(plan.amount), found=str(allowance))
+async def _ask_chain(plan: Plan, node: Node) -> tuple[AllowanceState | None, Finding]:
+    try:
+        state = await node.get_allowance(plan.token, plan.owner, plan.spender)
+    except NodeError as error:
+        return None, _unknown("chain-now", f"The chain could not be read: {error.message}")
+    return state, _compare("chain-now", plan, state.allowance, f"block {state.block.number}")
 
 
-def _present(plan: Plan, state: AllowanceState) -> Finding:
-    where = f"block {state.block.number}"
-    if state.allowance == plan.amount:
+def _compare(rule: str, plan: Plan, allowance: int, where: str) -> Finding:
+    if allowance == plan.amount:
         message = f"The allowance at {where} is the one asked for."
-    elif state.allowance < plan.amount:
-        message = f"Since then the allowance was spent from or lowered, as seen at {where}."
+    elif allowance < plan.amount:
+        message = f"The allowance at {where} is smaller than the one asked for: it was spent from, or lowered since."
     else:
         message = f"The allowance at {where} is larger than the one asked for."
-    agrees = state.allowance <= plan.amount
-    return _finding("chain-now", agrees, message, expected=str(plan.amount), found=str(state.allowance))
+    return _finding(rule, allowance <= plan.amount, message, expected=str(plan.amount), found=str(allowance))
 
 
-async def _platform_list(
-    d: Delegation, gateway: Gateway, remaining: Decimal, *, now: Callable[[], datetime], list_timeout: float
-) -> Finding:
-    deadline = now() + timedelta(seconds=list_timeout)
-    while True:
-        try:
-            row = find_row(await gateway.get_external_wallets(), d.request)
-        except GatewayError as error:
-            return _unknown("platform-list", f"The platform's list could not be read: {error.message}")
-        agrees = row is not None and row.allowance == remaining
-        if agrees or now() >= deadline:
-            break
-        await asyncio.sleep(_LIST_PAUSE)
+async def _ask_platform(d: Delegation, plan: Plan, state: AllowanceState | None, gateway: Gateway) -> Finding:
+    try:
+        row = find_row(await gateway.get_external_wallets(), d.request)
+    except GatewayError as error:
+        return _unknown("platform-list", f"The platform's list could not be read: {error.message}")
+    return _judge_row(row, plan, state)
+
+
+def _judge_row(row: ExternalWallet | None, plan: Plan, state: AllowanceState | None) -> Finding:
+    """Compare the platform's row with the chain, or with what was asked for where the chain could not be read."""
+    rule = "platform-list"
+    expected = _human(plan, plan.amount if state is None else state.allowance)
     if row is None:
+        # A revoked wallet may leave the list.
         message = "The platform does not list this wallet."
-    else:
-        which = "the allowance that the chain holds" if agrees else "another allowance than the chain holds"
-        message = f"The platform lists this wallet with {which}."
-    found = None if row is None or row.allowance is None else f"{row.allowance:f}"
-    return _finding("platform-list", agrees, message, expected=f"{remaining:f}", found=found)
+        return _finding(rule, plan.amount == 0, message, expected=f"{expected:f}", found=None)
+    if row.allowance is None:
+        return _unknown(rule, "The platform lists this wallet without an allowance that can be read.")
+    if state is None and row.allowance < expected:
+        return _unknown(
+            rule, f"The platform lists {row.allowance:f}, less than was asked for; whether it was spent is not known."
+        )
+    agrees = row.allowance == expected
+    which = "the allowance that the chain holds" if agrees else "another allowance than the chain holds"
+    message = f"The platform lists this wallet with {which}."
+    return _finding(rule, agrees, message, expected=f"{expected:f}", found=f"{row.allowance:f}")
 
 
 def _finding(rule: str, agrees: bool, message: str, *, expected: str, found: str | None) -> Finding:

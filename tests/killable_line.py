@@ -12,20 +12,15 @@ import sys
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
-import eth_account
-import spl.token.instructions
-
-import chains.evm.node
-import chains.solana.node
 from chains.wallets import load_wallet
 from delegation import Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_doors
 
-assert chains.evm.node
-assert chains.solana.node
-assert eth_account
-assert spl.token.instructions
+# What a line imports when it needs it, imported once here and not in every fork.
+for heavy in ("eth_account", "httpx", "rlp", "solders", "chains.evm.node", "chains.solana.node"):
+    import_module(heavy)
 
 
 class KillingJournal(Journal):

@@ -40,6 +40,13 @@ def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction) -> None:
     verify(unsigned, signed, next((chain for chain in ours if chain.chain_id == unsigned.chain_id), None))
 
 
+def signed_from_raw(raw: str) -> SignedTransaction:
+    """Return a signed transaction from its 0x hex bytes; `SignatureMismatchError` if they are not one."""
+    from chains.evm.transactions import signed_from_raw as read
+
+    return read(raw)
+
+
 def verify_message(owner: str, message: str, signature: str) -> None:
     """Raise `SignatureMismatchError` unless `owner` signed this text (EIP-191)."""
     from chains.evm.signatures import verify_message as verify

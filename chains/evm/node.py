@@ -179,6 +179,10 @@ class EvmNode:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
         return await settlement.find_approval(self.rpc, intent, step, _evm(unsigned))
 
+    async def can_land(self, unsigned: UnsignedTransaction) -> bool:
+        """Return whether the nonce of this transaction is still free in the newest block."""
+        return await settlement.is_nonce_free(self.rpc, _evm(unsigned))
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self.rpc.aclose()

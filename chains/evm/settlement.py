@@ -14,6 +14,7 @@ from chains.errors import (
     NodeError,
     NoGasError,
     RpcError,
+    SignatureMismatchError,
     TransactionDroppedError,
     TransactionPendingError,
     TransactionReplacedError,
@@ -100,7 +101,8 @@ async def settle(
 ) -> Settlement:
     """Wait up to `timeout` seconds until a block holds the step's allowance; signed bytes are sent again meanwhile.
 
-    Raises the `TransactionError` that names what happened instead.
+    Raises the `TransactionError` that names what happened instead, and `SignatureMismatchError` if a sending wallet
+    gave the hash of another transaction.
     """
     clock = asyncio.get_running_loop().time
     started = clock()
@@ -111,9 +113,9 @@ async def settle(
     failed_reads = 0
     problem = ""
     while True:
-        require_log = following != sent.hash or isinstance(sent, SentTransaction)
+        reported = following != sent.hash or isinstance(sent, SentTransaction)
         try:
-            settlement = await _read_settlement(rpc, intent, step, unsigned, following, require_log=require_log)
+            settlement = await _read_settlement(rpc, intent, step, unsigned, following, reported=reported)
         except RpcError:
             failed_reads += 1
             if failed_reads == _READ_ATTEMPTS:
@@ -124,13 +126,15 @@ async def settle(
         now = clock()
         if now >= next_check:
             next_check = now + _CHECK_EVERY
-            if await _get_nonce(rpc, unsigned.sender, "latest") > unsigned.nonce:
-                other = await find_approval(rpc, intent, step, unsigned)
+            if not await is_nonce_free(rpc, unsigned):
+                other = await _find_mined(rpc, intent, step, unsigned)
                 if other is not None and other != following:
                     following = other
                     continue
-                # Seen twice, because the servers behind one URL can be a block apart.
-                if other is None and nonce_was_used:
+                # Seen twice, because the servers behind one URL can be a block apart; and a wallet that sends by itself
+                # may have chosen a later nonce, which can still wait to be mined.
+                waits = isinstance(sent, SentTransaction) and await _has_pending(rpc, unsigned)
+                if other is None and nonce_was_used and not waits:
                     raise _replaced(sent.hash, await _find_by_nonce(rpc, unsigned.sender, unsigned.nonce))
                 nonce_was_used = True
             elif isinstance(sent, SignedTransaction):
@@ -161,9 +165,12 @@ async def settle(
 
 
 async def _read_settlement(
-    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, hash_: str, *, require_log: bool
+    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, hash_: str, *, reported: bool
 ) -> Settlement | None:
-    """Return the proof that `hash_` took effect, or None while no canonical block holds it."""
+    """Return the proof that `hash_` took effect, or None while no canonical block holds it.
+
+    What is only `reported`, and not sent by us, must be shown to be this approval and no other transaction.
+    """
     answer = await rpc.request("eth_getTransactionReceipt", [hash_])
     if answer is None:
         return None
@@ -174,6 +181,8 @@ async def _read_settlement(
         number=parse_quantity("blockNumber", receipt.get("blockNumber")),
         hash=parse_hash("blockHash", receipt["blockHash"]),
     )
+    if reported:
+        await _require_owners(rpc, unsigned, hash_)
     if parse_quantity("status", receipt.get("status")) != 1:
         reason = await _revert_reason(rpc, unsigned, receipt, block)
         raise TransactionRevertedError(
@@ -203,7 +212,7 @@ async def _read_settlement(
             found=allowance,
             transaction_hash=hash_,
         )
-    if require_log and not _holds_approval(receipt, token, owner, spender, step.amount):
+    if reported and not _holds_approval(receipt, token, owner, spender, step.amount):
         raise UnexpectedAllowanceError(
             f"The wallet reported the transaction {hash_}, which does not hold this approval.",
             hint="Look into the wallet for the transaction that it made.",
@@ -228,13 +237,29 @@ async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, un
     Raises `TransactionPendingError` while the owner has a pending transaction that may be it, and `NodeError` where the
     node's history does not reach far enough to tell.
     """
-    if await _get_nonce(rpc, unsigned.sender, "latest") <= unsigned.nonce:
-        if await _get_nonce(rpc, unsigned.sender, "pending") <= unsigned.nonce:
-            return None
+    found = None if await is_nonce_free(rpc, unsigned) else await _find_mined(rpc, intent, step, unsigned)
+    if found is None and await _has_pending(rpc, unsigned):
         raise TransactionPendingError(
-            f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} waits to be mined; it may be this one.",
+            f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
+            "this one.",
             hint="Nothing is lost. Resume when it is mined; do not approve again meanwhile.",
         )
+    return found
+
+
+async def is_nonce_free(rpc: Rpc, unsigned: EvmTransaction) -> bool:
+    """Return whether no transaction in the chain has used the nonce yet."""
+    return await _get_nonce(rpc, unsigned.sender, "latest") <= unsigned.nonce
+
+
+async def _has_pending(rpc: Rpc, unsigned: EvmTransaction) -> bool:
+    """Return whether the owner has a transaction in the mempool with this nonce or a later one."""
+    mined, pending = [await _get_nonce(rpc, unsigned.sender, block) for block in ("latest", "pending")]
+    return pending > max(mined, unsigned.nonce)
+
+
+async def _find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction) -> str | None:
+    """Search the chain for the approval from its newest block back to where the nonce was still free."""
     newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
     for _ in range(_WINDOWS):
         oldest = max(0, newest - _WINDOW + 1)
@@ -301,6 +326,22 @@ async def _find_by_nonce(rpc: Rpc, owner: str, nonce: int) -> str | None:
         if str(transaction.get("from")).lower() == owner.lower() and transaction.get("nonce") == hex(nonce):
             return parse_hash("hash", transaction.get("hash"))
     return None
+
+
+async def _require_owners(rpc: Rpc, unsigned: EvmTransaction, hash_: str) -> None:
+    """Raise `SignatureMismatchError` unless the owner sent this with the nonce of `unsigned` or a later one."""
+    answer = await rpc.request("eth_getTransactionByHash", [hash_])
+    if answer is None:
+        raise RpcError(f"The node has the receipt of {hash_} but not the transaction.", code=0)
+    transaction = parse_object("eth_getTransactionByHash", answer)
+    sender, nonce = str(transaction.get("from")), parse_quantity("nonce", transaction.get("nonce"))
+    if sender.lower() != unsigned.sender.lower() or nonce < unsigned.nonce:
+        raise SignatureMismatchError(
+            f"The transaction {hash_} (nonce {nonce} of {sender}) is not the one that the wallet was asked for.",
+            hint="Nothing is lost. Take the hash of the approval from the wallet, then resume.",
+            expected=(unsigned.sender, unsigned.nonce),
+            found=(sender, nonce),
+        )
 
 
 async def _revert_reason(rpc: Rpc, unsigned: EvmTransaction, receipt: Mapping[str, Any], block: Block) -> str:

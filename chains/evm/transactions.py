@@ -68,18 +68,7 @@ def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction, chain: Ch
     """
     import rlp  # type: ignore[import-untyped]
 
-    if not _RAW.fullmatch(signed.raw):
-        raise _mismatch("encoding", "0x and hexadecimal digits", signed.raw[:20])
-    raw = bytes.fromhex(signed.raw[2:])
-    if raw[0] != _TYPE_2:
-        raise _mismatch("type", _TYPE_2, raw[0])
-    try:
-        items = rlp.decode(raw[1:])
-    except (rlp.exceptions.RLPException, RecursionError) as error:
-        raise _mismatch("encoding", "RLP", str(error)) from error
-    if not isinstance(items, list) or len(items) != len(_FIELDS):
-        raise _mismatch("encoding", f"a list of {len(_FIELDS)} fields", "something else")
-
+    raw, items = _read_type_2(signed.raw)
     fee = unsigned.fee
     shown: tuple[bytes | list[bytes], ...] = (
         _integer(unsigned.chain_id),
@@ -109,6 +98,32 @@ def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction, chain: Ch
     computed = "0x" + keccak256(raw).hex()
     if computed != signed.hash:
         raise _mismatch("hash", computed, signed.hash)
+
+
+def signed_from_raw(raw: str) -> SignedTransaction:
+    """Return a signed EIP-1559 transaction from its bytes in 0x hex, with its hash computed from them.
+
+    Raises `SignatureMismatchError` if these bytes are not one; whether it is the one asked for is for `verify_signed`.
+    """
+    return SignedTransaction(raw=raw, hash="0x" + keccak256(_read_type_2(raw)[0]).hex())
+
+
+def _read_type_2(text: str) -> tuple[bytes, list[bytes | list[bytes]]]:
+    """Return the bytes of a signed transaction of type 2 and its twelve fields."""
+    import rlp
+
+    if not _RAW.fullmatch(text):
+        raise _mismatch("encoding", "0x and hexadecimal digits", text[:20])
+    raw = bytes.fromhex(text[2:])
+    if raw[0] != _TYPE_2:
+        raise _mismatch("type", _TYPE_2, raw[0])
+    try:
+        items = rlp.decode(raw[1:])
+    except (rlp.exceptions.RLPException, RecursionError) as error:
+        raise _mismatch("encoding", "RLP", str(error)) from error
+    if not isinstance(items, list) or len(items) != len(_FIELDS):
+        raise _mismatch("encoding", f"a list of {len(_FIELDS)} fields", "something else")
+    return raw, items
 
 
 def _integer(number: int) -> bytes:

@@ -180,7 +180,8 @@ class SolanaNode:
         """Wait until the transaction is finalized and the state holds the amount; re-send the same bytes until then.
 
         `timeout` is in seconds. Raises `TransactionRevertedError`, `TransactionExpiredError` (only once no fork can
-        take it any more), `TransactionPendingError` or `UnexpectedAllowanceError`.
+        take it any more), `TransactionPendingError` or `UnexpectedAllowanceError`, and `SignatureMismatchError` if a
+        sending wallet gave the signature of another transaction.
         """
         unsigned = _solana(unsigned)
         message = b64decode(unsigned.message)
@@ -203,6 +204,8 @@ class SolanaNode:
                     refusal = await self._resend(sent)
                 retry_at = clock() + _RESEND_AFTER
             if status is not None and status.get("confirmationStatus") == "finalized":
+                if isinstance(sent, SentTransaction):
+                    await self._require_made(unsigned, sent.hash, _take(status, int, "slot"))
                 if status.get("err") is not None:
                     raise TransactionRevertedError(
                         f"The transaction failed: {describe_error(status['err'], message)}.",
@@ -231,9 +234,7 @@ class SolanaNode:
         approval was made is then not known.
         """
         unsigned = _solana(unsigned)
-        shown = decode_message(b64decode(unsigned.message))
-        built_at = unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
-        source = shown.instructions[0].source
+        source = decode_message(b64decode(unsigned.message)).instructions[0].source
         listed = await self._rpc.request(
             "getSignaturesForAddress", [source, {"limit": _HISTORY, "commitment": "confirmed"}]
         )
@@ -244,19 +245,21 @@ class SolanaNode:
             signature, slot = _take(entry, str, "signature"), _take(entry, int, "slot")
             try:
                 message = await self._get_message(signature)
-                made = read_token_instructions(message, source)
             except RpcError as error:
                 unread = error
                 continue
-            except SignatureMismatchError:
-                continue
-            if made == shown.instructions:
-                if str(message.recent_blockhash) == unsigned.blockhash or await self._get_height(slot) > built_at:
+            if _makes_approval(message, unsigned):
+                if await self._is_newer(message, slot, unsigned):
                     return signature
                 break
         if unread is not None:
             raise unread
         return None
+
+    async def can_land(self, unsigned: UnsignedTransaction) -> bool:
+        """Return whether a fork can still take this transaction: the finalized height has not passed its last one."""
+        epoch = await self._rpc.request("getEpochInfo", [{"commitment": "finalized"}])
+        return _take(epoch, int, "blockHeight") <= _solana(unsigned).last_valid_block_height
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -409,12 +412,29 @@ class SolanaNode:
         slot = _take(epoch, int, "absoluteSlot")
         return await self._get_status(signature, min_slot=slot) is None
 
+    async def _require_made(self, unsigned: SolanaTransaction, signature: str, slot: int) -> None:
+        """Raise `SignatureMismatchError` unless this is the approval that the wallet was asked for."""
+        message = await self._get_message(signature)
+        if not _makes_approval(message, unsigned) or not await self._is_newer(message, slot, unsigned):
+            raise SignatureMismatchError(
+                f"The transaction {signature} is not the approval that the wallet was asked for.",
+                hint="Nothing is lost. Take the signature of the approval from the wallet, then resume.",
+                found=signature,
+            )
+
+    async def _is_newer(self, message: VersionedMessage, slot: int, unsigned: SolanaTransaction) -> bool:
+        """Return whether a transaction at `slot` was made after `unsigned` was prepared."""
+        built_at = unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
+        return str(message.recent_blockhash) == unsigned.blockhash or await self._get_height(slot) > built_at
+
     async def _get_settlement(
         self, intent: AllowanceIntent, step: ApproveStep, unsigned: SolanaTransaction, signature: str, slot: int
     ) -> Settlement:
         accounts = await self._get_accounts(intent.token, intent.owner, "finalized", min_slot=slot)
         state = accounts.to_state(intent.spender)
-        if state.allowance != step.amount:
+        # The state is newer than the transaction: part of the allowance may have been spent since. A Solana transaction
+        # that succeeded did what its message says, which was checked.
+        if state.allowance != step.amount and not 0 < state.allowance < step.amount:
             raise UnexpectedAllowanceError(
                 f"The transaction succeeded, but the allowance is {state.allowance} base units, not {step.amount}.",
                 hint="It was changed or spent since. Check the wallet's recent transactions before you approve again.",
@@ -451,6 +471,15 @@ class SolanaNode:
     async def _get_height(self, slot: int) -> int:
         config = {"transactionDetails": "none", "rewards": False, "maxSupportedTransactionVersion": 0}
         return _take(await self._rpc.request("getBlock", [slot, config]), int, "blockHeight")
+
+
+def _makes_approval(message: VersionedMessage, unsigned: SolanaTransaction) -> bool:
+    """Return whether a message holds the approval of `unsigned`, whatever else a wallet put in."""
+    shown = decode_message(b64decode(unsigned.message)).instructions
+    try:
+        return read_token_instructions(message, shown[0].source) == shown
+    except SignatureMismatchError:
+        return False
 
 
 def _solana(unsigned: UnsignedTransaction) -> SolanaTransaction:

@@ -50,8 +50,7 @@ class SendingWallet:
                 expected=transaction.sender,
                 found=self.address,
             )
-        answer = await self._ask_for(transaction_request(transaction))
-        return SentTransaction(_read_evm_hash(answer) if self.family == "evm" else _read_solana_hash(answer))
+        return read_hash(self.family, await self._ask_for(transaction_request(transaction)))
 
     async def sign_message(self, message: str) -> str:
         """Return the wallet's signature of a text, verified from its bytes; raises `WalletRefusedError` on a no."""
@@ -70,6 +69,11 @@ class SendingWallet:
                     "The wallet refused: its user said no.", hint="Nothing was signed. Run it again to ask once more."
                 ) from error
             raise
+
+
+def read_hash(family: Family, answer: str) -> SentTransaction:
+    """Return the transaction whose hash, or base58 signature, a wallet answered; raises `SignatureMismatchError`."""
+    return SentTransaction(_read_evm_hash(answer) if family == "evm" else _read_solana_hash(answer))
 
 
 def _read_evm_hash(answer: str) -> str:

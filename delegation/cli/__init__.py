@@ -6,7 +6,8 @@ from importlib import import_module
 
 import click
 
-from delegation.cli.session import Session
+from delegation.cli.progress import Progress
+from delegation.cli.session import Session, hide_secrets
 
 # Where each verb lives and its one line of help, so that `--help` imports none of them.
 _COMMANDS = {
@@ -33,6 +34,16 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in {"--profile", "--json", "--quiet"}:
+                raise
+            raise click.UsageError(f"{error.option_name} comes before the command.", ctx) from None
+        except click.UsageError as error:
+            raise click.UsageError(hide_secrets(error.format_message()), error.ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
@@ -46,9 +57,9 @@ class _Commands(click.Group):
 )
 @click.option("--profile", default="default", show_default=True, help="Which profile to use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there.")
-@click.option("--quiet", is_flag=True, help="Print no progress.")
+@click.option("--quiet", is_flag=True, help="Print nothing on stderr but questions and errors.")
 @click.version_option(package_name="delegation-toolkit", prog_name="delegation")
 @click.pass_context
 def main(ctx: click.Context, profile: str, as_json: bool, quiet: bool) -> None:
     """Grant, prove, submit, verify and revoke card-spending allowances from a wallet whose keys stay yours."""
-    ctx.obj = Session(profile_name=profile, as_json=as_json, quiet=quiet)
+    ctx.obj = Session(profile_name=profile, as_json=as_json, quiet=quiet, progress=Progress(quiet=quiet))

@@ -10,7 +10,7 @@ import click
 from delegation.cli.session import DONE, Session, command
 
 if TYPE_CHECKING:
-    from delegation.flow import Doors
+    from delegation.doors import Doors
     from delegation.models import DelegationRequest
 
 _SHARED = (
@@ -62,10 +62,13 @@ async def grant_command(
     from delegation.models import PLATFORM_MAXIMUM
 
     if (amount is None) != unlimited:
-        raise InvalidRequestError("Give either --amount or --unlimited.")
+        raise InvalidRequestError(
+            "It must be said how much: with --amount, or with --unlimited and not both.",
+            hint="For example: --amount 5000, in whole tokens.",
+        )
     wanted = PLATFORM_MAXIMUM if amount is None else parse_amount(amount)
     if not wanted:
-        raise InvalidRequestError("An allowance of 0 is a revocation.", hint="Use: delegation revoke")
+        raise InvalidRequestError("An allowance of 0 is a revocation.", hint="That is the command: delegation revoke")
     options = ApproveOptions(
         approve_checked=approve_checked, overwrite_delegate=overwrite_delegate, max_fee_cap=max_fee
     )
@@ -105,38 +108,40 @@ async def _carry(
 ) -> int:
     from chains.family import parse_address
     from delegation.cli.line import agree_on_terminal, carry_and_report
-    from delegation.cli.progress import Progress
+    from delegation.errors import OwnerMismatchError
     from delegation.flow import new_delegation
     from delegation.models import DelegationRequest
     from delegation.profile import open_doors
 
     profile = session.load_profile()
     chain = profile.chain(network)
-    stated_owner = parse_address(chain, owner) if owner is not None else None
+    stated_owner = None if owner is None else parse_address(chain, owner)
     wallet = session.load_wallet(profile, chain.family, wallet_source)
+    if stated_owner not in {None, wallet.address}:
+        raise OwnerMismatchError(
+            f"The wallet holds the key of {wallet.address}, not of the owner {stated_owner}.",
+            hint="Nothing was signed. Name the owner's wallet with --wallet.",
+            expected=stated_owner,
+            found=wallet.address,
+        )
     request = DelegationRequest(
-        network=chain.name,
-        currency=currency,
-        owner=stated_owner or wallet.address,
-        region=profile.gateway.region,
-        **what,
+        network=chain.name, currency=currency, owner=wallet.address, region=profile.gateway.region, **what
     )
-    with Progress(quiet=session.quiet) as progress:
-        async with open_doors(
-            profile,
-            chain.name,
-            name=session.profile_name,
-            wallet=wallet,
-            rpc_url=rpc_url,
-            progress=progress,
-            agree=agree_on_terminal(session, progress, yes=yes),
-        ) as doors:
-            delegation = new_delegation(request, doors)
-            if faucet:
-                await _fill_up(request, doors)
-            if dry_run:
-                return await _show_dry_run(session, request, doors, progress)
-            return await carry_and_report(session, delegation, doors)
+    async with open_doors(
+        profile,
+        chain.name,
+        name=session.profile_name,
+        wallet=wallet,
+        rpc_url=rpc_url,
+        progress=session.progress,
+        agree=agree_on_terminal(session, yes=yes),
+    ) as doors:
+        delegation = new_delegation(request, doors)
+        if dry_run:
+            return await _show_dry_run(session, request, doors)
+        if faucet:
+            await _fill_up(request, doors)
+        return await carry_and_report(session, delegation, doors)
 
 
 async def _fill_up(request: DelegationRequest, doors: Doors) -> None:
@@ -150,25 +155,23 @@ async def _fill_up(request: DelegationRequest, doors: Doors) -> None:
         await fill_up(request, doors, missing)
 
 
-async def _show_dry_run(session: Session, /, request: DelegationRequest, doors: Doors, progress: Any) -> int:
+async def _show_dry_run(session: Session, /, request: DelegationRequest, doors: Doors) -> int:
     from chains.family import message_request, transaction_request
-    from delegation.cli.line import plan_document
     from delegation.flow import example_statement, preview
     from delegation.plan import describe_plan, intent_of
 
     plan = await preview(request, doors)
-    to_sign: list[dict[str, object]] = [
-        transaction_request(await doors.node.prepare(intent_of(request, plan), plan.steps[0]))
-    ]
-    if not request.chain_only:
-        to_sign.append(message_request(plan.family, request.owner, example_statement(request, doors)))
-    progress.pause()
+    transaction = transaction_request(await doors.node.prepare(intent_of(request, plan), plan.steps[0]))
+    statement = None if request.chain_only else example_statement(request, doors)
     if session.as_json:
-        session.print_document({"plan": plan_document(plan), "would_sign": to_sign})
+        message = [] if statement is None else [message_request(plan.family, request.owner, statement)]
+        session.print_document({"plan": plan.model_dump(mode="json"), "would_sign": [transaction, *message]})
         return DONE
     session.print_pairs(describe_plan(plan))
-    click.echo("\nWould be signed (the nonces are those of this moment, the statement's is given by the platform):")
-    for item in to_sign:
-        session.print_document(item)
+    which = f"the first of {len(plan.steps)} transactions" if len(plan.steps) > 1 else "the transaction"
+    click.echo(f"\nWould be signed: {which}, as of now")
+    session.print_document(transaction)
+    if statement is not None:
+        click.echo(f"\nWould be signed: the ownership statement, with the nonce that the platform gives\n{statement}")
     click.echo("\nDry run: nothing was signed and nothing was sent.")
     return DONE

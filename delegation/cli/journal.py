@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from delegation.cli.session import BAD_INPUT, DONE, Session, command
+from delegation.cli.session import DONE, Session, command
+
+if TYPE_CHECKING:
+    from delegation.journal import Journal
+    from delegation.models import Delegation
 
 
 @click.command("list")
@@ -28,7 +34,7 @@ async def list_command(session: Session) -> int:
             d.request.network,
             f"{d.request.amount:f} {d.request.currency.upper()}",
             d.request.owner,
-            d.verification.verdict if d.verification is not None else f"stopped at {d.station}",
+            d.verification.verdict if d.verification is not None else f"stopped at the {d.station}",
         )
         for d in delegations
     ]
@@ -62,42 +68,64 @@ async def show_command(session: Session, /, delegation_id: str) -> int:
 @click.argument("delegation_id", metavar="[ID]", required=False)
 @click.option("--wallet", "wallet_source", help="Key file, or KIND:FILE; by default the profile's wallet.")
 @click.option("--rpc", "rpc_url", help="The node to use instead of the profile's.")
+@click.option("--yes", is_flag=True, help="Do not ask; a plan that has to be made again is still shown.")
 @command
 async def resume_command(
-    session: Session, /, delegation_id: str | None, *, wallet_source: str | None, rpc_url: str | None
+    session: Session, /, delegation_id: str | None, *, wallet_source: str | None, rpc_url: str | None, yes: bool
 ) -> int:
     """Finish a delegation that was stopped midway; without an ID, the only one that is not finished.
 
-    An approval that was signed is never made a second time, and the platform is asked before it is told again.
+    An approval that was signed is never made a second time, and the platform is asked before it is told again. A plan
+    of which nothing was signed yet is made again and shown. The wallet is needed only if something still has to be
+    signed. A finished delegation is only verified again.
     """
-    from delegation.cli.line import carry_and_report
-    from delegation.cli.progress import Progress
+    from delegation.cli.line import OwnersWallet, agree_on_terminal, carry_and_report
     from delegation.journal import open_journal
     from delegation.profile import journal_location, open_doors
 
     profile = session.load_profile()
     journal = open_journal(journal_location(session.profile_name, profile))
-    if delegation_id is None:
-        unfinished = [d for d in journal.list() if d.station != "done"]
+    try:
+        delegation = _only_unfinished(journal) if delegation_id is None else journal.load(delegation_id)
+    finally:
         journal.close()
-        if not unfinished:
-            session.say("Nothing to resume: every delegation of the journal is finished.")
-            if session.as_json:
-                session.print_document({"delegations": []})
-            return DONE
-        if len(unfinished) > 1:
-            click.echo("Error: more than one delegation is not finished; name one:", err=True)
-            for d in unfinished:
-                click.echo(f"  delegation resume {d.id}   ({d.request.network}, stopped at {d.station})", err=True)
-            return BAD_INPUT
-        delegation = unfinished[0]
-    else:
-        delegation = journal.load(delegation_id)
-        journal.close()
-    chain = profile.chain(delegation.request.network)
-    wallet = session.load_wallet(profile, chain.family, wallet_source)
-    with Progress(quiet=session.quiet) as progress:
-        async with open_doors(
-            profile, chain.name, name=session.profile_name, wallet=wallet, rpc_url=rpc_url, progress=progress
-        ) as doors:
-            return await carry_and_report(session, delegation, doors)
+    if delegation is None:
+        session.say("Nothing to resume: every delegation of the journal is finished.")
+        if session.as_json:
+            session.print_document({"id": None, "station": "done"})
+        return DONE
+    request = delegation.request
+    state = (
+        "is finished; verifying it again" if delegation.station == "done" else f"stopped at the {delegation.station}"
+    )
+    session.say(
+        f"Delegation {delegation.id} ({request.amount:f} {request.currency.upper()} on {request.network} from "
+        f"{request.owner}) {state}."
+    )
+    chain = profile.chain(request.network)
+    wallet = OwnersWallet(
+        request.owner, chain.family, lambda: session.load_wallet(profile, chain.family, wallet_source)
+    )
+    async with open_doors(
+        profile,
+        chain.name,
+        name=session.profile_name,
+        wallet=wallet,
+        rpc_url=rpc_url,
+        progress=session.progress,
+        agree=agree_on_terminal(session, yes=yes),
+    ) as doors:
+        return await carry_and_report(session, delegation, doors)
+
+
+def _only_unfinished(journal: Journal) -> Delegation | None:
+    """Return the delegation that is not finished, or None; raises `InvalidRequestError` if there are several."""
+    from delegation.errors import InvalidRequestError
+
+    unfinished = [d for d in journal.list() if d.station != "done"]
+    if len(unfinished) > 1:
+        lines = [f"  delegation resume {d.id}   ({d.request.network}, stopped at the {d.station})" for d in unfinished]
+        raise InvalidRequestError(
+            f"{len(unfinished)} delegations are not finished.", hint="\n".join(["Name one:", *lines])
+        )
+    return unfinished[0] if unfinished else None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from delegation.cli.session import (
     BAD_INPUT,
@@ -20,64 +19,86 @@ from delegation.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from delegation.flow import Doors
+    from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
+    from delegation.doors import Doors
     from delegation.models import Delegation, Plan
 
 _VERDICT_STATUS = {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}
+# Where the platform's faucet sends gas; there is none on Ethereum (gateway-api 2).
+_FAUCET_NETWORKS = frozenset({"linea", "base", "solana"})
 
 
-def agree_on_terminal(session: Session, progress: Any, *, yes: bool) -> Any:
+def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
     """Return the function that shows the plan and, unless `yes`, asks whether to go on."""
 
     def agree(plan: Plan) -> None:
-        from delegation.errors import DeclinedError, InvalidRequestError
+        from delegation.errors import DeclinedError
         from delegation.plan import describe_plan
 
-        progress.pause()
-        if not session.quiet or not yes:
+        if not (session.quiet and yes):
             session.print_pairs(describe_plan(plan), to_stderr=True)
-        if yes:
-            return
-        if not sys.stdin.isatty():
-            raise InvalidRequestError(
-                "Nobody is there to agree to this plan; nothing was signed.",
-                hint="Check it, then run it again with --yes; or only look at it with --dry-run.",
-            )
-        if not click.confirm("Sign and send this?", err=True):
+        if not yes and not session.confirm("Sign and send this?"):
             raise DeclinedError("You declined; nothing was signed and nothing was sent.")
 
     return agree
 
 
+class OwnersWallet:
+    """The wallet of a delegation's owner, loaded when something has to be signed and not before."""
+
+    sends = False
+
+    def __init__(self, owner: str, family: Family, load: Callable[[], Wallet]) -> None:
+        self.address = owner
+        self.family = family
+        self._load = load
+
+    async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
+        """Return the signed transaction."""
+        return await self._wallet.authorise(transaction)
+
+    async def sign_message(self, message: str) -> str:
+        """Return the signature of a text."""
+        return await self._wallet.sign_message(message)
+
+    @cached_property
+    def _wallet(self) -> Wallet:
+        from delegation.errors import OwnerMismatchError
+
+        wallet = self._load()
+        if wallet.address != self.address:
+            raise OwnerMismatchError(
+                f"A signature of the owner {self.address} is needed, and the wallet at hand is {wallet.address}.",
+                hint="Name the owner's wallet with --wallet.",
+                expected=self.address,
+                found=wallet.address,
+            )
+        return wallet
+
+
 async def carry_and_report(session: Session, /, delegation: Delegation, doors: Doors) -> int:
     """Carry a delegation as far as it goes, print it, and return the exit status."""
     from chains.errors import ChainError
-    from delegation.errors import DelegationError
+    from delegation.errors import DeclinedError, DelegationError
     from delegation.flow import carry
 
     try:
         finished = await carry(delegation, doors)
     except (ChainError, DelegationError) as error:
-        return _report_stop(session, error, _last_saved(delegation, doors))
+        return _report_stop(session, error, _last_saved(delegation, doors), delegation.request.network)
     except asyncio.CancelledError:
         # Ctrl-C: everything up to the last station is in the journal.
         saved = _last_saved(delegation, doors)
-        if saved is None:
-            session.say("\nInterrupted before anything was signed; nothing was sent.")
-            return FAILED
-        session.say(
-            f"\nInterrupted at the {saved.station}. Nothing is lost; finish it with: delegation resume {saved.id}"
-        )
-        if session.as_json:
-            session.print_document(delegation_document(saved))
-        return STOPPED_MIDWAY
+        ended = "Interrupted." if saved is not None else "Interrupted; nothing was signed and nothing was sent."
+        return _report_stop(session, DeclinedError(ended), saved, delegation.request.network)
     if session.as_json:
         session.print_document(delegation_document(finished))
     else:
         session.print_pairs(delegation_pairs(finished))
     if finished.verification is None:
-        session.say(f"A signature is awaited. Name the owner's wallet: delegation resume {finished.id} --wallet FILE")
         return STOPPED_MIDWAY
+    if finished.verification.verdict == "UNDETERMINED":
+        session.insist(f"Not everything could be checked now; check again with: delegation resume {finished.id}")
     return _VERDICT_STATUS[finished.verification.verdict]
 
 
@@ -90,15 +111,22 @@ def _last_saved(delegation: Delegation, doors: Doors) -> Delegation | None:
         return None
 
 
-def _report_stop(session: Session, error: Any, saved: Delegation | None) -> int:
-    tell_error(session, error, saved)
+def _report_stop(session: Session, error: Any, saved: Delegation | None, network: str) -> int:
+    from chains.errors import NoGasError, OtherDelegateError
+
+    status, advice = exit_status(error), ""
     if saved is None:
-        return exit_status(error)
-    if not saved.touched_chain:
-        session.say(f"Nothing was signed. Try again with: delegation resume {saved.id}")
-        return exit_status(error) if exit_status(error) == BAD_INPUT else FAILED
-    session.say(f"Stopped at the {saved.station}. Nothing is lost; finish it with: delegation resume {saved.id}")
-    return STOPPED_MIDWAY
+        if isinstance(error, NoGasError) and network in _FAUCET_NETWORKS:
+            advice = "With --faucet the platform is asked for a little gas first."
+        elif isinstance(error, OtherDelegateError):
+            advice = "That is the option --overwrite-delegate."
+    elif saved.station != "done":
+        stopped = f"Stopped at the {saved.station}. Nothing is lost" if saved.touched_chain else "Nothing was sent"
+        advice = f"{stopped}; finish it with: delegation resume {saved.id}"
+        if saved.touched_chain or status != BAD_INPUT:
+            status = STOPPED_MIDWAY
+    tell_error(session, error, saved, advice=advice)
+    return status
 
 
 def delegation_document(d: Delegation) -> dict[str, Any]:
@@ -139,9 +167,3 @@ def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:
     if d.station != "done":
         pairs.append(("Next", f"{d.station}; finish it with: delegation resume {d.id}"))
     return pairs
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as JSON."""
-    document: dict[str, Any] = plan.model_dump(mode="json")
-    return document

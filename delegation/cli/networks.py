@@ -29,14 +29,15 @@ async def networks_command(session: Session, /, *, trust: str | None, yes: bool)
         pins = Pins(journal, gateway.base_url, gateway.region)
         assets = [find_asset(config, network.network, key) for network in config.networks for key in network.tokens]
         if trust is not None:
-            profile.chain(trust)
-            for asset in assets:
-                changed = [check for check in pins.check(asset) if not check.agrees]
-                if asset.network != trust.lower() or not changed:
-                    continue
-                for check in changed:
-                    session.say(f"{check.subject}\n  pinned: {check.pinned}\n  now:    {check.found}")
-                if yes or click.confirm("Trust the new values from now on?", err=True):
+            network = profile.chain(trust).name
+            offered = [asset for asset in assets if asset.network == network]
+            changed = {check.subject: check for asset in offered for check in pins.check(asset) if not check.agrees}
+            for check in changed.values():
+                session.insist(f"{check.subject}\n  pinned: {check.pinned}\n  now:    {check.found}")
+            if not changed:
+                session.say(f"Nothing to trust: what is pinned for {network} has not changed.")
+            elif yes or session.confirm("Trust what the platform names now?"):
+                for asset in offered:
                     pins.trust(asset)
         checks = [(asset, pins.check(asset)) for asset in assets]
     finally:

@@ -39,13 +39,12 @@ async def _sign(
     from chains import get_chain
     from chains.family import signature_scheme
     from chains.ownership import format_statement, make_statement
-    from chains.wallets import load_wallet
 
     chain = get_chain(network)
     if wallet_source is None:
         wallet = session.load_wallet(session.load_profile(), chain.family, None)
     else:
-        wallet = load_wallet(wallet_source, family=chain.family, password=session.ask_password)
+        wallet = session.open_wallet(wallet_source, chain.family)
     message = format_statement(
         make_statement(
             chain,
@@ -114,6 +113,8 @@ async def _verify(session: Session, /, *, message_file: Path, signature: str, ad
     else:
         session.print_pairs([(finding["rule"], f"{finding['verdict']}: {finding['message']}") for finding in findings])
         click.echo(verdict)
+    if refuted and message.endswith("\n"):
+        session.insist("The file ends with a line break, which counts as a part of the text; no statement has one.")
     return FAILED if refuted else DONE
 
 
@@ -123,5 +124,10 @@ def _read_text(path: Path) -> str:
     try:
         # The original bytes: line ends must not be changed on the way.
         return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"The message file cannot be read: {error}.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except UnicodeDecodeError:
+        reason = "it is not text in UTF-8"
+    raise InvalidRequestError(
+        f"The message file {path} cannot be read: {reason}.", hint="Name the file that holds exactly the text signed."
+    )

@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from itertools import cycle
-from typing import Self
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_PERIOD = 0.1  # seconds
+_WIDTH = 80  # of a terminal that does not say
 
 
 class Progress:
-    """Shows what the line is doing; a line of its own for every station where stderr is not a terminal."""
+    """Shows what is being done; where stderr is not a terminal, a line of its own for everything that is begun."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._spins = not quiet and sys.stderr.isatty()
         self._words = ""
-        self._since = time.monotonic()
-        self._paused = threading.Event()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._spins:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        if self._spins:
-            self._thread.join()
-            self._erase()
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._spinner: threading.Thread | None = None
 
     def __call__(self, station: str, words: str) -> None:
-        """Show what is being done now."""
-        self._words = f"{station}: {words}"
-        self._since = time.monotonic()
-        self._paused.clear()
-        if not self._spins and not self._quiet:
-            sys.stderr.write(self._words + "\n")
-            sys.stderr.flush()
+        """Show what is being done now, until the next call or `pause`."""
+        shown = words if words.startswith(station) else f"{station}: {words}"
+        if not self._spins:
+            if not self._quiet:
+                _write(f"{shown}\n")
+            return
+        with self._lock:
+            self._words, self._since = shown, time.monotonic()
+        if self._spinner is None:
+            self._spinner = threading.Thread(target=self._spin, daemon=True)
+            self._spinner.start()
 
     def pause(self) -> None:
-        """Leave the line to a question, until the next thing is done."""
-        self._paused.set()
-        if self._spins:
-            time.sleep(0.15)
-            self._erase()
+        """Leave the terminal to other words, until the next thing is done."""
+        with self._lock:
+            if self._words:
+                self._words = ""
+                _write("\r\x1b[2K")
 
     def _spin(self) -> None:
         for frame in cycle(_FRAMES):
-            if self._done.wait(0.1):
-                return
-            if self._words and not self._paused.is_set():
-                sys.stderr.write(f"\r\x1b[2K{frame} {self._words} ({time.monotonic() - self._since:.0f} s)")
-                sys.stderr.flush()
+            with self._lock:
+                if self._words:
+                    elapsed = f" ({time.monotonic() - self._since:.0f} s)"
+                    # A line that wraps could not be wiped out again.
+                    room = (os.get_terminal_size(sys.stderr.fileno()).columns or _WIDTH) - len(elapsed) - 3
+                    _write(f"\r\x1b[2K{frame} {self._words[: max(room, 0)]}{elapsed}")
+            time.sleep(_PERIOD)
 
-    def _erase(self) -> None:
-        sys.stderr.write("\r\x1b[2K")
-        sys.stderr.flush()
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

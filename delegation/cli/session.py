@@ -1,18 +1,22 @@
-"""What every command shares: the options before the verb, printing, and how an error becomes an exit status."""
+"""What every command shares: the options before the verb, printing, asking, and how an error becomes an exit status."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
+from delegation.cli.progress import Progress
+
 if TYPE_CHECKING:
-    from chains.types import Family, Wallet
+    from chains.types import Family
+    from chains.wallets import EvmKeyWallet, SolanaKeyWallet
     from delegation.models import Delegation
     from delegation.profile import Profile
 
@@ -23,6 +27,14 @@ UNDETERMINED = 3
 STOPPED_MIDWAY = 4
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
+_ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status)\b)")
+# What may be a secret typed at the wrong place: a key in hex or base58, also cut short, or the words of a mnemonic.
+_SECRET = re.compile(
+    r"\b(?:0x)?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
+    r"|(?:\b[a-z]{3,8}\s+){11,}[a-z]{3,8}\b|(?<=extra arguments )\(.*\)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,7 @@ class Session:
     profile_name: str
     as_json: bool
     quiet: bool
+    progress: Progress
 
     def load_profile(self) -> Profile:
         """Return the profile named by --profile."""
@@ -39,40 +52,104 @@ class Session:
 
         return load_profile(self.profile_name)
 
-    def load_wallet(self, profile: Profile, family: Family, source: str | None) -> Wallet:
-        """Return the wallet named by --wallet, or else the profile's; the password is asked for on the terminal."""
+    def load_wallet(self, profile: Profile, family: Family, source: str | None) -> EvmKeyWallet | SolanaKeyWallet:
+        """Return the wallet named by --wallet, or else the profile's; a keystore's password is asked for."""
+        return self.open_wallet(profile.default_wallet(family) if source is None else source, family)
+
+    def open_wallet(self, source: str, family: Family) -> EvmKeyWallet | SolanaKeyWallet:
+        """Return the wallet of a source, as `chains.wallets.load_wallet` takes it."""
         from chains.wallets import load_wallet
 
-        wallet = load_wallet(source or profile.default_wallet(family), family=family, password=self.ask_password)
-        if path := getattr(wallet, "derivation_path", None):
-            self.say(f"Wallet {wallet.address} (derived at {path})")
+        wallet = load_wallet(source, family=family, password=self._ask_password)
+        if wallet.derivation_path is not None:
+            self.say(f"Wallet {wallet.address} (derived at {wallet.derivation_path})")
         return wallet
 
-    def ask_password(self) -> str:
-        """Return a password typed on the terminal, without showing it."""
-        password: str = click.prompt("Password of the keystore", hide_input=True, err=True)
+    def confirm(self, question: str) -> bool:
+        """Return whether a person on the terminal says yes; raises `InvalidRequestError` if nobody is there."""
+        from delegation.errors import InvalidRequestError
+
+        if not sys.stdin.isatty():
+            raise InvalidRequestError(
+                "Nobody is there to be asked, because stdin is not a terminal. Nothing was signed or changed.",
+                hint="Check what is shown above, then run it again with --yes.",
+            )
+        return self._ask(lambda: click.confirm(question, err=True))
+
+    def _ask_password(self) -> str:
+        from delegation.errors import InvalidRequestError
+
+        if sys.stdin.isatty():
+            return self._ask(lambda: str(click.prompt("Password of the keystore", hide_input=True, err=True)))
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise InvalidRequestError(
+                "The keystore needs its password, and nobody is there to type it. Nothing was signed.",
+                hint="Run it on a terminal, or give the password as the first line of stdin.",
+            )
         return password
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        from delegation.blocking import interruptible
+        from delegation.errors import DeclinedError
+
+        self.progress.pause()
+        try:
+            with interruptible():
+                return question()
+        except click.Abort:
+            raise DeclinedError("The question was not answered; nothing was signed after it.") from None
 
     def say(self, words: str) -> None:
         """Tell a person something on stderr, unless --quiet."""
         if not self.quiet:
-            click.echo(words, err=True)
+            self.insist(words)
+
+    def insist(self, words: str) -> None:
+        """Tell a person something on stderr; commands that it names are completed with this session's profile."""
+        self.progress.pause()
+        click.echo(self.complete(printable(words, line_breaks=True)), err=True)
+
+    def complete(self, words: str) -> str:
+        """Return the words with `--profile` in the commands they name, so that they can be typed as they are."""
+        if self.profile_name == "default":
+            return words
+        return _ADVICE.sub(f"delegation --profile {self.profile_name} ", words)
 
     def print_document(self, document: Any) -> None:
         """Print one JSON document on stdout."""
-        click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":") if self.as_json else None))
+        self.progress.pause()
+        click.echo(json.dumps(document, separators=(",", ":") if self.as_json else None))
 
     def print_pairs(self, pairs: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
         """Print (label, words) one a line, aligned."""
+        self.progress.pause()
         width = max((len(label) for label, _ in pairs), default=0)
         for label, words in pairs:
-            click.echo(f"  {label.ljust(width)}  {words}", err=to_stderr)
+            click.echo(f"  {label.ljust(width)}  {self.complete(printable(words))}", err=to_stderr)
 
     def print_table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout."""
-        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-        for row in (header, *rows):
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        self.progress.pause()
+        lines = [header, *([printable(cell) for cell in row] for row in rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        for line in lines:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def printable(words: str, *, line_breaks: bool = False) -> str:
+    """Return the words with what steers a terminal made visible: the platform's words must not repaint a plan."""
+    return "".join(
+        character
+        if character.isprintable() or (line_breaks and character == "\n")
+        else character.encode("unicode_escape").decode()
+        for character in words
+    )
+
+
+def hide_secrets(words: str) -> str:
+    """Return the words without what may be a secret: what a person typed wrongly is quoted, and may be a key."""
+    return _SECRET.sub("[hidden]", words)
 
 
 def command(
@@ -100,36 +177,51 @@ def run(session: Session, work: Coroutine[Any, Any, int]) -> int:
         tell_error(session, error)
         return exit_status(error)
     except KeyboardInterrupt:
-        session.say("\nInterrupted. Nothing was left half done.")
+        session.insist("Interrupted. If anything was signed, finish it with: delegation resume")
         return FAILED
+    finally:
+        session.progress.pause()
 
 
 def exit_status(error: Exception) -> int:
     """Return the exit status of an error met before anything was signed."""
     from chains.errors import InputError, NodeError, RefusedError
-    from delegation.errors import InvalidRequestError, PinMismatchError, UnknownDelegationError
+    from delegation.errors import (
+        GatewayUnreachableError,
+        InvalidRequestError,
+        PinMismatchError,
+        PlatformFailedError,
+        RateLimitedError,
+        UnexpectedAnswerError,
+        UnknownDelegationError,
+    )
 
     if isinstance(error, (InputError, RefusedError, InvalidRequestError, PinMismatchError, UnknownDelegationError)):
         return BAD_INPUT
-    return UNDETERMINED if isinstance(error, NodeError) else FAILED
+    unanswered = (NodeError, GatewayUnreachableError, PlatformFailedError, RateLimitedError, UnexpectedAnswerError)
+    return UNDETERMINED if isinstance(error, unanswered) else FAILED
 
 
-def tell_error(session: Session, error: Any, delegation: Delegation | None = None) -> None:
-    """Tell what happened, whose fault it is and what to do now; as a document on stdout with --json."""
-    words = f"Error: {error.message}"
-    if error.hint:
-        words += f"\n{error.hint}"
-    click.echo(words, err=True)
+def tell_error(session: Session, error: Any, delegation: Delegation | None = None, *, advice: str = "") -> None:
+    """Tell what happened, whose fault it is and what to do now; as a document on stdout with --json.
+
+    `advice` is what this command has to add to the error's own hint.
+    """
+    hint = "\n".join(part for part in (error.hint, advice) if part)
+    # Hashes of transactions look like keys: they are shown, except where what is quoted is what a person typed.
+    shown = hide_secrets if exit_status(error) == BAD_INPUT else str
+    message = shown(error.message)
+    session.insist(f"Error: {message}" + (f"\n{hint}" if hint else ""))
     if session.as_json:
         session.print_document(
             {
                 "error": {
                     "type": type(error).__name__,
                     "fault": error.fault,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "expected": _plain(error.expected),
-                    "found": _plain(error.found),
+                    "message": message,
+                    "hint": session.complete(hint),
+                    "expected": None if error.expected is None else shown(str(error.expected)),
+                    "found": None if error.found is None else shown(str(error.found)),
                     "hash": getattr(error, "hash", None),
                     "status": getattr(error, "status", None),
                     "retry_after": getattr(error, "retry_after", None),
@@ -138,7 +230,3 @@ def tell_error(session: Session, error: Any, delegation: Delegation | None = Non
                 "station": delegation.station if delegation is not None else None,
             }
         )
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, (bool, str)) else str(value)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from chains.types import Family
 from chains.wallets.files import write_secret_file
+from delegation.errors import ProfileError
 from delegation.profile import GatewaySettings, NetworkSettings, Profile, home, profile_path, save_profile
 from delegation.sandbox.document import SandboxDocument
+from delegation.sandbox.sandbox import PROFILE_NAME, WriteProfile
 
 _FAMILIES: tuple[Family, ...] = ("evm", "solana")
 
@@ -33,36 +35,38 @@ def profile_of(document: SandboxDocument, *, journal: Path, wallets: dict[Family
     )
 
 
-class SandboxProfile:
-    """Writes the profile of one sandbox, with its key files and journal in a directory of their own."""
+@contextmanager
+def sandbox_profile() -> Iterator[WriteProfile]:
+    """Return what writes the profile of one sandbox, with its key files and journal in a directory of their own.
 
-    def __init__(self) -> None:
-        self._directory = home() / "sandboxes" / secrets.token_hex(4)
+    All of it is removed at the end, except a profile that another sandbox has written since. Raises `ProfileError` if
+    the profile of this name is one that no sandbox wrote.
+    """
+    path = profile_path(PROFILE_NAME)
+    sandboxes = home() / "sandboxes"
+    directory = sandboxes / secrets.token_hex(4)
+    if path.exists() and not _names(path, sandboxes):
+        raise ProfileError(
+            f"{path} is a profile of your own, and the sandbox would overwrite it.",
+            hint="Rename that file; the sandbox needs this name for its own profile.",
+        )
 
-    def write(self, document: SandboxDocument) -> Path:
-        """Write the profile and the key files; return the profile's file."""
-        self._directory.mkdir(parents=True, mode=0o700)
+    def write(document: SandboxDocument) -> Path:
+        directory.mkdir(parents=True, mode=0o700)
         wallets: dict[Family, str] = {}
         for family in _FAMILIES:
             for number, wallet in enumerate(document.wallets[family], start=1):
-                write_secret_file(self._directory / f"{family}-{number}.key", wallet.private_key + "\n")
-            wallets[family] = str(self._directory / f"{family}-1.key")
-        profile = profile_of(document, wallets=wallets, journal=self._directory / "journal.sqlite")
-        return save_profile(document.profile.name, profile)
+                write_secret_file(directory / f"{family}-{number}.key", wallet.private_key + "\n")
+            wallets[family] = str(directory / f"{family}-1.key")
+        return save_profile(PROFILE_NAME, profile_of(document, wallets=wallets, journal=directory / "journal.sqlite"))
 
-    def remove(self, name: str) -> None:
-        """Remove the key files and journal, and the profile unless another sandbox has written its own since."""
-        path = profile_path(name)
-        if path.exists() and str(self._directory) in path.read_text():
-            path.unlink()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-
-@contextmanager
-def sandbox_profile() -> Iterator[SandboxProfile]:
-    """Return the writer of a sandbox's profile; what it wrote is removed at the end."""
-    profile = SandboxProfile()
     try:
-        yield profile
+        yield write
     finally:
-        profile.remove("sandbox")
+        if path.exists() and _names(path, directory):
+            path.unlink()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _names(profile: Path, directory: Path) -> bool:
+    return f"{directory}/".encode() in profile.read_bytes()

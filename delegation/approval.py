@@ -1,0 +1,177 @@
+"""The approval station: sign, save, send, and read the state; never two approvals for one intent (design, rule 1)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from chains.errors import (
+    SignatureMismatchError,
+    TransactionDroppedError,
+    TransactionExpiredError,
+    TransactionPendingError,
+    TransactionReplacedError,
+    TransactionRevertedError,
+    UnexpectedAllowanceError,
+    WalletRefusedError,
+)
+from chains.family import verify_signed
+from chains.types import AllowanceIntent, ApproveStep, SentTransaction, SignedTransaction, UnsignedTransaction
+from delegation.doors import Doors, check_doors
+from delegation.errors import InvalidRequestError
+from delegation.models import Approval, Delegation, filled
+from delegation.plan import intent_of
+
+_REBUILDS: Final = 3
+
+
+async def approve(d: Delegation, index: int, doors: Doors) -> Delegation:
+    """Carry one step until it has taken effect, or until it must be signed and there is no wallet.
+
+    Raises the ground floor's errors. After a `TransactionError` that leaves the transaction no way to land, the next
+    call makes a new one: that is a person's decision (onchain A18). Only one that has expired is rebuilt at once.
+    """
+    rebuilds = 0
+    while d.approval[index].settlement is None:
+        if d.approval[index].sent is None:
+            d = await _authorise(d, index, doors)
+            if d.approval[index].sent is None:
+                return d
+        try:
+            d = await _settle(d, index, doors)
+        except TransactionExpiredError:
+            d = _forget(d, index, doors, judged=True)
+            rebuilds += 1
+            if rebuilds == _REBUILDS:
+                raise
+        except (TransactionRevertedError, TransactionReplacedError, UnexpectedAllowanceError):
+            _forget(d, index, doors, judged=True)
+            raise
+        except (TransactionDroppedError, SignatureMismatchError):
+            if isinstance(d.approval[index].sent, SentTransaction):
+                _forget(d, index, doors, judged=False)
+            raise
+    return d
+
+
+async def withdraw(d: Delegation, doors: Doors) -> Delegation:
+    """Give up a transaction that was handed to a wallet and never came back, so that the owner is free for another.
+
+    Returns the saved delegation, which can still be carried on with a new plan. On EVM networks its nonce is used
+    again, so that only one of the two can take effect should the wallet send it after all. Raises
+    `InvalidRequestError` if nothing was handed out or if it has been made, and `TransactionPendingError` while it may
+    still take effect.
+    """
+    await check_doors(d, doors)
+    index = next((i for i, a in enumerate(d.approval) if a.handed_over and a.sent is None), None)
+    if index is None:
+        raise InvalidRequestError(f"Delegation {d.id} has no transaction that a wallet was asked for and did not make.")
+    approval = d.approval[index]
+    unsigned = _unsigned(approval)
+    can_land, made = await _look_for(approval, _intent(d), doors)
+    if made is not None:
+        _keep_approval(d, index, doors, sent=made)
+        raise InvalidRequestError(
+            f"The wallet did make this approval: {made.hash}.",
+            hint=f"Finish it with: delegation resume {d.id}. To take it back, revoke afterwards.",
+            found=made.hash,
+        )
+    if can_land and unsigned.kind == "solana":
+        raise TransactionPendingError(
+            "The wallet can still sign and send this transaction, beside any other one.",
+            hint="It expires within two minutes; withdraw it then.",
+        )
+    return _keep_approval(d, index, doors, unsigned=None, handed_over=False)
+
+
+async def _authorise(d: Delegation, index: int, doors: Doors) -> Delegation:
+    """Have one step signed; afterwards `sent` is set, unless there is no wallet to ask."""
+    approval, wallet, label = d.approval[index], doors.wallet, _label(d, index)
+    can_land = False
+    if approval.handed_over:
+        doors.progress("approval", f"{label}: looking for what the wallet sent")
+        can_land, made = await _look_for(approval, _intent(d), doors)
+        if made is not None:
+            return _keep_approval(d, index, doors, sent=made)
+    if can_land:
+        # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
+        unsigned = _unsigned(approval)
+    else:
+        doors.progress("approval", f"{label}: preparing the transaction")
+        # The fee of a step that was asked for before is out of date.
+        step = ApproveStep(approval.step.amount) if approval.handed_over else approval.step
+        unsigned = await doors.node.prepare(_intent(d), step)
+        if wallet is None or wallet.sends:
+            # Whoever is asked now may send by himself: remember that before he can.
+            d = _keep_approval(d, index, doors, unsigned=unsigned, handed_over=True)
+    if wallet is None:
+        return d
+    doors.progress("approval", f"{label}: asking the wallet to sign")
+    try:
+        sent = await wallet.authorise(unsigned)
+    except WalletRefusedError:
+        if wallet.sends:
+            _keep_approval(d, index, doors, unsigned=None, handed_over=False)
+        raise
+    if isinstance(sent, SignedTransaction):
+        verify_signed(unsigned, sent)
+    return _keep_approval(d, index, doors, unsigned=unsigned, sent=sent)
+
+
+async def _look_for(approval: Approval, intent: AllowanceIntent, doors: Doors) -> tuple[bool, SentTransaction | None]:
+    """Return whether what was handed out can still land, and the transaction that the wallet made of it, if it did."""
+    unsigned = _unsigned(approval)
+    # In this order: what lands between the two questions is found by the second.
+    can_land = await doors.node.can_land(unsigned)
+    made = await doors.node.find_approval(intent, approval.step, unsigned)
+    return can_land, None if made is None or made in approval.discarded else SentTransaction(made)
+
+
+async def _settle(d: Delegation, index: int, doors: Doors) -> Delegation:
+    approval = d.approval[index]
+    sent = _sent(approval)
+    unsigned = _unsigned(approval)
+    doors.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
+    if isinstance(sent, SignedTransaction):
+        # If its nonce is used, it is for `settle` to see whether by this very approval.
+        with suppress(TransactionReplacedError):
+            await doors.node.send(sent)
+    settlement = await doors.node.settle(_intent(d), approval.step, unsigned, sent, timeout=doors.settle_timeout)
+    return _keep_approval(d, index, doors, settlement=settlement)
+
+
+def _forget(d: Delegation, index: int, doors: Doors, *, judged: bool) -> Delegation:
+    """Take back what was sent; `judged` if that very transaction can do nothing more.
+
+    Signed bytes are then gone for good. A wallet that sends by itself may have sent something else than it said, so
+    that what it was asked for stays, to be looked for on the chain before it is asked again.
+    """
+    approval = d.approval[index]
+    sent = _sent(approval)
+    gone: dict[str, Any] = {"unsigned": None, "handed_over": False} if isinstance(sent, SignedTransaction) else {}
+    if judged:
+        gone["discarded"] = (*approval.discarded, sent.hash)
+    # Its fee is out of date as well.
+    return _keep_approval(d, index, doors, step=ApproveStep(approval.step.amount), sent=None, **gone)
+
+
+def _keep_approval(d: Delegation, index: int, doors: Doors, **changes: Any) -> Delegation:
+    approvals = list(d.approval)
+    approvals[index] = approvals[index].model_copy(update=changes)
+    return doors.keep(d, approval=tuple(approvals))
+
+
+def _unsigned(approval: Approval) -> UnsignedTransaction:
+    return approval.unsigned or filled(None, "transaction to sign")
+
+
+def _sent(approval: Approval) -> SignedTransaction | SentTransaction:
+    return approval.sent or filled(None, "signed approval")
+
+
+def _intent(d: Delegation) -> AllowanceIntent:
+    return intent_of(d.request, filled(d.plan, "plan"))
+
+
+def _label(d: Delegation, index: int) -> str:
+    return f"approval {index + 1} of {len(d.approval)}"

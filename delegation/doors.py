@@ -1,0 +1,104 @@
+"""What the line needs from outside: the platform, one network, one key, a journal, and a person to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from chains.types import Node, Wallet
+from delegation.errors import InvalidRequestError, OwnerMismatchError
+from delegation.gateway.client import Gateway
+from delegation.journal import Journal
+from delegation.models import Delegation, DelegationRequest, Plan, Station
+from delegation.pins import Pins
+
+
+@dataclass(frozen=True, slots=True)
+class StatementTerms:
+    """Who asks for the ownership signature: `domain` is the app's authority, `uri` defaults to https://domain.
+
+    `lifetime` is the statement's own expiry on EVM networks; the shipping client's 2 minutes, because the statement is
+    signed late. It never outlives the platform's token.
+    """
+
+    domain: str
+    uri: str | None = None
+    lifetime: timedelta = timedelta(minutes=2)
+
+
+def _unasked(plan: Plan) -> None:
+    """Agree to a plan without asking a person."""
+
+
+def _unheard(station: Station, words: str) -> None:
+    """Take no notice of progress."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the line needs from outside.
+
+    Without a `wallet` the line stops wherever something must be signed (`delegation.signing` tells what).
+    `agree` is shown each plan before anything of it is signed, and raises `DeclinedError` to refuse it.
+    `progress` hears each station and what is being waited for. Times are in seconds.
+    """
+
+    gateway: Gateway
+    node: Node
+    journal: Journal
+    terms: StatementTerms
+    wallet: Wallet | None = None
+    agree: Callable[[Plan], None] = _unasked
+    progress: Callable[[Station, str], None] = _unheard
+    now: Callable[[], datetime] = _utc_now
+    settle_timeout: float = 300.0
+    list_timeout: float = 15.0
+
+    @property
+    def pins(self) -> Pins:
+        """The pins of this platform and region."""
+        return Pins(self.journal, self.gateway.base_url, self.gateway.region)
+
+    def keep(self, d: Delegation, **stations: Any) -> Delegation:
+        """Return the delegation with these stations filled, once that is durable."""
+        return self.journal.save(d.model_copy(update=stations))
+
+
+async def check_doors(d: Delegation, doors: Doors) -> None:
+    """Raise `InvalidRequestError` unless these are the platform, the region, the network and the owner of `d`."""
+    found = f"{urlsplit(doors.gateway.base_url).netloc} ({doors.gateway.region})"
+    expected = f"{d.gateway} ({d.request.region})"
+    if found != expected:
+        raise InvalidRequestError(
+            f"Delegation {d.id} belongs to the platform at {expected}, and this is {found}.",
+            hint="Use the profile it was made with.",
+            expected=expected,
+            found=found,
+        )
+    if doors.wallet is not None and doors.wallet.address != d.request.owner:
+        raise OwnerMismatchError(
+            f"The wallet holds the key of {doors.wallet.address}, not of the owner {d.request.owner}.",
+            hint="Nothing was signed. Name the owner's wallet with --wallet.",
+            expected=d.request.owner,
+            found=doors.wallet.address,
+        )
+    await check_network(d.request, doors)
+
+
+async def check_network(request: DelegationRequest, doors: Doors) -> None:
+    """Raise `InvalidRequestError` or `WrongChainError` for another network: nothing of ours would be found there."""
+    if doors.node.chain.name != request.network:
+        raise InvalidRequestError(
+            f"The request is for {request.network}, and the node at hand is one of {doors.node.chain.name}.",
+            hint="Nothing was signed. Open the doors for the request's network.",
+            expected=request.network,
+            found=doors.node.chain.name,
+        )
+    await doors.node.check_chain()

@@ -1,0 +1,344 @@
+"""Telling the platform exactly once, whatever becomes of its answers; the approval is never made again for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from line_lab import (
+    POST_APPROVAL,
+    SOLANA_POST_APPROVAL,
+    UNIT,
+    WALLET_LIST,
+    Clock,
+    CrashError,
+    Line,
+    TamperedWallet,
+    open_line,
+)
+
+from delegation import Delegation, carry, renew
+from delegation.errors import (
+    ClientKeyInvalidError,
+    GatewayUnreachableError,
+    NotAuthenticatedError,
+    NotAuthorizedError,
+    PlatformFailedError,
+    RateLimitedError,
+    RejectedError,
+)
+from delegation.gateway.client import Gateway
+from delegation.models import Station
+from delegation.sandbox import Sandbox
+
+
+def die_at(words: str) -> Callable[[Station, str], None]:
+    """Return a listener to progress at which the process dies when it hears these words."""
+
+    def progress(station: Station, said: str) -> None:
+        if words in said:
+            raise CrashError
+
+    return progress
+
+
+async def check_done_once(line: Line, d: Delegation, *, signed: int, accepted: int) -> None:
+    """Check that this many transactions were signed and this many proofs taken, in all, and that all agree."""
+    assert d.station == "done"
+    assert d.verification is not None
+    assert d.verification.verdict == "VERIFIED", d.verification
+    assert await line.count_signed() == signed
+    assert (await line.statuses()).count(201) == accepted
+
+
+@pytest.mark.parametrize(("network", "path"), [("linea", POST_APPROVAL), ("solana", SOLANA_POST_APPROVAL)])
+async def test_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_not_repeated(
+    sandbox: Sandbox, tmp_path: Path, network: str, path: str
+) -> None:
+    async with open_line(sandbox, tmp_path, network) as line:
+        await line.platform.misbehave(path, lose_answer=True)
+        d = await line.carry("5000")
+        assert d.submission is not None
+        assert (d.submission.outcome, d.submission.status) == ("already_accepted", None)
+        assert await line.statuses() == [201]
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and_understands_its_refusal(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        wallet = TamperedWallet(line.key)
+        doors = replace(line.doors, wallet=wallet)
+        await carry(line.new("5000"), doors)
+        await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
+        d = await carry(line.new("10000"), doors)
+        assert d.submission is not None
+        assert (d.submission.outcome, d.submission.status) == ("already_accepted", 400)
+        assert [proof["message"] for proof in await line.proofs()] == ["", "", "Delegation token already used"]
+        assert len(wallet.texts) == 2, "the repeated proof has the same signature"
+        await check_done_once(line, d, signed=2, accepted=2)
+
+
+async def test_a_raise_whose_answer_was_lost_is_finished_also_if_the_card_was_used_since(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.carry("5000")
+        await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
+        with pytest.raises(CrashError):
+            await carry(line.new("10000"), replace(line.doors, progress=die_at("the platform's answer was lost")))
+        await sandbox.spend("base", "usdc", line.owner, 1200 * UNIT)
+        d = await carry(line.only(), line.doors)
+        assert d.submission is not None
+        assert d.submission.outcome == "already_accepted"
+        await check_done_once(line, d, signed=2, accepted=2)
+
+
+async def test_a_connection_dropped_before_the_platform_acted_leads_to_one_repetition(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, drop=True)
+        d = await line.carry("5000")
+        assert d.submission is not None
+        assert (d.submission.outcome, d.submission.status) == ("accepted", 201)
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_answers_that_leave_open_what_was_done_lead_to_a_repetition(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        for status in (500, 302):
+            await line.platform.misbehave(POST_APPROVAL, status=status)
+        d = await line.carry("5000")
+        assert d.submission is not None
+        assert d.submission.outcome == "accepted"
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_platform_that_keeps_failing_stops_the_line_after_three_attempts_and_resume_finishes_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, times=3, status=502)
+        with pytest.raises(PlatformFailedError):
+            await line.carry("5000")
+        stopped = line.only()
+        assert stopped.station == "submission"
+        assert await line.listed() is None
+        d = await carry(stopped, line.doors)
+        assert d.ownership == stopped.ownership
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_platform_that_asks_for_patience_gets_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, status=429, headers={"Retry-After": "1"})
+        await check_done_once(line, await line.carry("5000"), signed=1, accepted=1)
+
+
+async def test_a_proof_that_was_not_judged_stays_good_and_resume_submits_it_unchanged(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    refusals = {
+        401: NotAuthenticatedError,
+        403: NotAuthorizedError,
+        429: RateLimitedError,
+        498: ClientKeyInvalidError,
+    }
+    async with open_line(sandbox, tmp_path, "base") as line:
+        stopped = line.new("5000")
+        proofs = set()
+        for status, error in refusals.items():
+            await line.platform.misbehave(POST_APPROVAL, status=status, headers={"Retry-After": "3600"})
+            with pytest.raises(error) as caught:
+                await carry(stopped, line.doors)
+            stopped = line.only()
+            assert (stopped.station, stopped.submission) == ("submission", None)
+            assert stopped.proof is not None
+            assert stopped.proof.token not in str(caught.value)
+            proofs.add(stopped.proof)
+        d = await carry(stopped, line.doors)
+        assert proofs == {d.proof}
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_lost_answer_is_not_forgotten_when_the_repetition_is_not_judged(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.carry("5000")
+        await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
+        await line.platform.misbehave(POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("10000")
+        d = await carry(line.only(), line.doors)
+        assert d.submission is not None
+        assert d.submission.outcome == "already_accepted"
+        await check_done_once(line, d, signed=2, accepted=2)
+
+
+async def test_a_refused_proof_is_made_again_with_a_new_token_and_the_same_approval(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        wallet = TamperedWallet(line.key)
+        doors = replace(line.doors, wallet=wallet)
+        stopped = line.new("5000")
+        for status in (400, 422):
+            await line.platform.misbehave(POST_APPROVAL, status=status, body={"message": "Invalid sigMessage"})
+            with pytest.raises(RejectedError, match="Invalid sigMessage"):
+                await carry(stopped, doors)
+            stopped = line.only()
+            assert (stopped.station, stopped.token, stopped.proof) == ("ownership", None, None)
+        d = await carry(stopped, doors)
+        assert d.approval == stopped.approval
+        assert len(set(wallet.texts)) == 3
+        assert len(wallet.signed) == 1
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_transaction_that_the_platform_has_already_is_understood_without_any_memory_of_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        first = await line.carry("5000")
+        d = await carry(renew(first), line.doors)
+        assert d.submission is not None
+        assert (d.submission.outcome, d.submission.status) == ("already_accepted", 409)
+        assert d.approval == first.approval
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_platform_that_cannot_be_reached_costs_nothing_that_is_on_chain(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("5000")
+        stopped = line.only()
+        async with Gateway("http://127.0.0.1:9", "key", "token") as dead:
+            d = stopped.model_copy(update={"gateway": "127.0.0.1:9"})
+            with pytest.raises(GatewayUnreachableError):
+                await carry(d, replace(line.doors, gateway=dead))
+        stopped = line.only().model_copy(update={"gateway": stopped.gateway})
+        assert stopped.submission is None, "it never reached the platform, so there is nothing to ask about"
+        await check_done_once(line, await carry(stopped, line.doors), signed=1, accepted=1)
+
+
+async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same_approval(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        await line.platform.misbehave(POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("5000")
+        stopped = line.only()
+        await line.platform.advance(700)
+        clock.ahead = timedelta(seconds=700)
+        gateway = line.doors.gateway
+        gateway._now = clock
+        d = await carry(stopped, line.doors)
+        assert d.token is not None
+        assert stopped.token is not None
+        assert d.token.token != stopped.token.token
+        assert d.ownership != stopped.ownership
+        assert d.approval == stopped.approval
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_by_resume(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "solana") as line:
+        await line.platform.misbehave(SOLANA_POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("5000")
+        stopped = line.only()
+        await line.platform.advance(700)
+        with pytest.raises(RejectedError, match="Delegation token expired"):
+            await carry(stopped, line.doors)
+        d = await carry(line.only(), line.doors)
+        assert d.approval == stopped.approval
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_statement_that_expired_is_signed_again_for_the_same_token(sandbox: Sandbox, tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        await line.platform.misbehave(POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("5000")
+        stopped = line.only()
+        await line.platform.advance(150)
+        clock.ahead = timedelta(seconds=150)
+        d = await carry(stopped, line.doors)
+        assert d.token == stopped.token
+        assert d.ownership != stopped.ownership
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_person_who_signs_too_late_is_asked_again_and_no_stale_proof_is_sent(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+
+        async def dawdle() -> None:
+            if not wallet.texts:
+                clock.ahead = timedelta(seconds=150)
+                await line.platform.advance(150)
+
+        wallet = TamperedWallet(line.key, before_text=dawdle)
+        d = await carry(line.new("5000"), replace(line.doors, wallet=wallet))
+        assert len(wallet.texts) == 2
+        assert await line.statuses() == [201]
+        await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_dead_token_whose_answer_was_lost_is_not_replaced_if_the_list_has_the_wallet(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        await line.carry("5000")
+        await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
+        with pytest.raises(CrashError):
+            await carry(line.new("10000"), replace(line.doors, progress=die_at("the platform's answer was lost")))
+        clock.ahead = timedelta(seconds=700)
+        d = await carry(line.only(), line.doors)
+        assert d.submission is not None
+        assert d.submission.outcome == "already_accepted"
+        assert await line.statuses() == [201, 201]
+        await check_done_once(line, d, signed=2, accepted=2)
+
+
+async def test_a_lost_answer_is_not_taken_for_a_yes_while_the_list_cannot_be_read(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, drop=True)
+        await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.001)
+        await line.platform.misbehave(WALLET_LIST, method="GET", status=403)
+        with pytest.raises(NotAuthorizedError):
+            await line.carry("5000")
+        stopped = line.only()
+        assert stopped.submission is not None
+        assert not stopped.told
+        await check_done_once(line, await carry(stopped, line.doors), signed=1, accepted=1)
+
+
+async def test_a_proof_of_another_approval_is_refused_by_a_judge_of_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        await line.platform.misbehave(POST_APPROVAL, status=401)
+        with pytest.raises(NotAuthenticatedError):
+            await line.carry("5000")
+        stopped = line.only()
+        assert stopped.plan is not None
+        lie = stopped.plan.__class__.model_validate({**stopped.plan.model_dump(), "amount": 6000 * UNIT})
+        with pytest.raises(RejectedError, match="Approval amount does not match"):
+            await carry(stopped.model_copy(update={"plan": lie}), line.doors)
+        assert await line.listed() is None
