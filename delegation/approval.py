@@ -62,7 +62,8 @@ async def withdraw(d: Delegation, doors: Doors) -> Delegation:
     `InvalidRequestError` if nothing was handed out or if it has been made, and `TransactionPendingError` while it may
     still take effect.
     """
-    await check_doors(d, doors)
+    check_doors(d, doors)
+    await doors.node.check_chain()
     index = next((i for i, a in enumerate(d.approval) if a.handed_over and a.sent is None), None)
     if index is None:
         raise InvalidRequestError(f"Delegation {d.id} has no transaction that a wallet was asked for and did not make.")

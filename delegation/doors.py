@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chains.types import Node, Wallet
@@ -15,18 +15,27 @@ from delegation.journal import Journal
 from delegation.models import Delegation, DelegationRequest, Plan, Station
 from delegation.pins import Pins
 
+_SHORTEST_LIFETIME: Final = timedelta(seconds=30)
+
 
 @dataclass(frozen=True, slots=True)
 class StatementTerms:
     """Who asks for the ownership signature: `domain` is the app's authority, `uri` defaults to https://domain.
 
     `lifetime` is the statement's own expiry on EVM networks; the shipping client's 2 minutes, because the statement is
-    signed late. It never outlives the platform's token.
+    signed late. It never outlives the platform's token. Raises `InvalidRequestError` if it is shorter than 30 seconds.
     """
 
     domain: str
     uri: str | None = None
     lifetime: timedelta = timedelta(minutes=2)
+
+    def __post_init__(self) -> None:
+        if self.lifetime < _SHORTEST_LIFETIME:
+            raise InvalidRequestError(
+                f"A statement cannot be signed and submitted within {self.lifetime.total_seconds():g} seconds.",
+                hint=f"Let it live for {_SHORTEST_LIFETIME.total_seconds():g} seconds or longer.",
+            )
 
 
 def _unasked(plan: Plan) -> None:
@@ -71,7 +80,7 @@ class Doors:
         return self.journal.save(d.model_copy(update=stations))
 
 
-async def check_doors(d: Delegation, doors: Doors) -> None:
+def check_doors(d: Delegation, doors: Doors) -> None:
     """Raise `InvalidRequestError` unless these are the platform, the region, the network and the owner of `d`."""
     found = f"{urlsplit(doors.gateway.base_url).netloc} ({doors.gateway.region})"
     expected = f"{d.gateway} ({d.request.region})"
@@ -89,11 +98,11 @@ async def check_doors(d: Delegation, doors: Doors) -> None:
             expected=d.request.owner,
             found=doors.wallet.address,
         )
-    await check_network(d.request, doors)
+    check_network(d.request, doors)
 
 
-async def check_network(request: DelegationRequest, doors: Doors) -> None:
-    """Raise `InvalidRequestError` or `WrongChainError` for another network: nothing of ours would be found there."""
+def check_network(request: DelegationRequest, doors: Doors) -> None:
+    """Raise `InvalidRequestError` unless the node at hand is one of the request's network."""
     if doors.node.chain.name != request.network:
         raise InvalidRequestError(
             f"The request is for {request.network}, and the node at hand is one of {doors.node.chain.name}.",
@@ -101,4 +110,3 @@ async def check_network(request: DelegationRequest, doors: Doors) -> None:
             expected=request.network,
             found=doors.node.chain.name,
         )
-    await doors.node.check_chain()

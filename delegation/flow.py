@@ -44,8 +44,10 @@ async def carry(delegation: Delegation, doors: Doors) -> Delegation:
     `chains.errors`; whatever was reached by then is in the journal, and calling again with it goes on from there.
     """
     d = delegation
-    await check_doors(d, doors)
-    if not d.begun:
+    check_doors(d, doors)
+    if d.begun:
+        await doors.node.check_chain()
+    else:
         # Also a plan that was agreed to before: the chain may have moved since, and nothing was done about it yet.
         d = await _plan(d, doors)
     for index in range(len(d.approval)):
@@ -64,7 +66,7 @@ async def carry(delegation: Delegation, doors: Doors) -> Delegation:
 async def preview(request: DelegationRequest, doors: Doors) -> Plan:
     """Return the plan of a request without saving, signing or sending anything."""
     check_request(request)
-    await check_network(request, doors)
+    check_network(request, doors)
     plan, _ = await _make_plan(request, doors)
     return plan
 

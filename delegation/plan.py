@@ -62,8 +62,7 @@ async def make_plan(
 ) -> Plan:
     """Return the plan of a request: the steps from the chain's present state to the amount asked for.
 
-    `listed` is what the platform lists now, and `node` is known to answer for its chain. Raises the ground floor's
-    `InputError`, `RefusedError` and `NodeError`.
+    `listed` is what the platform lists now. Raises the ground floor's `InputError`, `RefusedError` and `NodeError`.
     """
     chain = node.chain
     intent = AllowanceIntent(
@@ -73,6 +72,7 @@ async def make_plan(
         amount=to_base_units(request.amount, asset.token.decimals, largest=largest_amount(chain.family)),
         options=request.options,
     )
+    await node.check_chain()
     approval = await node.plan_approval(intent)
     return Plan(
         network=chain.name,

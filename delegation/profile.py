@@ -19,10 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from chains import get_chain
 from chains.errors import UnknownNetworkError
 from chains.family import open_node
+from chains.json_text import decode_json
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
-from delegation.errors import InvalidRequestError, ProfileError
 from delegation.doors import Doors, StatementTerms
+from delegation.errors import InvalidRequestError, ProfileError
 from delegation.gateway.client import Gateway
 from delegation.journal import open_journal
 from delegation.models import Region
@@ -155,7 +156,7 @@ def load_profile(name: str = "default") -> Profile:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise ProfileError(f"Others can read the profile {path}.", hint=f"Run: chmod 600 {path}")
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ProfileError(
             f"There is no profile {name!r} ({path}).",
@@ -164,23 +165,21 @@ def load_profile(name: str = "default") -> Profile:
         ) from None
     except OSError as error:
         raise ProfileError(f"The profile {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError:
-        text = ""
-    profile, problems = _read(text)
+    profile, problems = _read(content)
     if profile is None:
         # Raised out here, because the readers' own errors hold the text and with it the access token.
         raise ProfileError(f"The profile {path} cannot be used. {problems}.", hint="The README shows what it holds.")
     return profile
 
 
-def _read(text: str) -> tuple[Profile | None, str]:
+def _read(text: bytes) -> tuple[Profile | None, str]:
     """Return the profile, or None and what is wrong with the text in words that name no value."""
     try:
-        content = json.loads(text)
+        content = decode_json(text)
     except json.JSONDecodeError as error:
         return None, f"It is not JSON: {error.msg} (line {error.lineno})"
-    except RecursionError:
-        return None, "It is nested too deeply"
+    except ValueError:
+        return None, "It is not JSON"
     if isinstance(content, dict) and isinstance(content.setdefault("gateway", {}), dict):
         content["gateway"] |= {
             name: os.environ[variable] for name, variable in _ENVIRONMENT.items() if os.environ.get(variable)

@@ -12,7 +12,7 @@ from chains.amounts import format_amount
 from chains.family import signature_scheme, verify_ownership
 from chains.types import OwnershipSignature
 from delegation.doors import Doors
-from delegation.errors import ConflictError, GatewayError, RejectedError
+from delegation.errors import ConflictError, GatewayError, RejectedError, UnexpectedAnswerError
 from delegation.journal import Journal
 from delegation.models import (
     Delegation,
@@ -35,16 +35,18 @@ async def tell_platform(d: Delegation, doors: Doors) -> Delegation:
     Raises `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is known.
     """
     attempts = 0
+    answer_lost = d.submission is not None
     while not d.told:
         now = doors.now()
-        if d.submission is not None:
+        if answer_lost:
             d = await _ask_before_repeating(d, doors)
-        if d.told:
-            break
-        if d.token is None or d.token.expired(now):
+            answer_lost = False
+        elif d.token is None or d.token.expired(now):
             doors.progress("ownership", "taking a token from the platform")
-            token = await doors.gateway.get_delegation_token(address=d.request.owner, network=d.request.network)
-            d = doors.keep(renew(d), token=token, statement=_make_statement(d.request, doors, token))
+            token = await _take_token(d, doors)
+            d = doors.keep(
+                renew(d), submission=d.submission, token=token, statement=_make_statement(d.request, doors, token)
+            )
         elif d.statement is None or d.statement.expired(now):
             # Signed as late as possible, and again if it was not signed or not taken in time.
             statement = _make_statement(d.request, doors, d.token)
@@ -57,7 +59,18 @@ async def tell_platform(d: Delegation, doors: Doors) -> Delegation:
         else:
             attempts += 1
             d = await _submit(d, doors, attempts)
+            answer_lost = True
     return d
+
+
+async def _take_token(d: Delegation, doors: Doors) -> DelegationToken:
+    token = await doors.gateway.get_delegation_token(address=d.request.owner, network=d.request.network)
+    if token.expired(doors.now()):
+        raise UnexpectedAnswerError(
+            f"The platform's new token is good until {token.expires_at:%H:%M:%S} UTC, too soon to be used.",
+            hint="Nothing was lost: what is on chain stays. Check this machine's clock, then resume.",
+        )
+    return token
 
 
 async def _submit(d: Delegation, doors: Doors, attempt: int) -> Delegation:
@@ -96,12 +109,13 @@ async def _refused(d: Delegation, doors: Doors, error: GatewayError, *, repeated
 async def _ask_before_repeating(d: Delegation, doors: Doors) -> Delegation:
     """An answer was lost: ask the platform whether the proof was taken before offering it again (design, rule 4)."""
     doors.progress("submission", "the platform's answer was lost; reading its list")
-    newly_listed = not filled(d.plan, "plan").listed
-    token_dead = d.token is None or d.token.expired(doors.now())
-    if await _platform_agrees(d, doors) and (newly_listed or token_dead):
+    if not filled(d.plan, "plan").listed and await _platform_agrees(d, doors):
         return _accepted(d, doors, "already_accepted", None)
-    # The token can be used once, so that repeating the very same proof while it lives cannot be accepted twice.
-    return doors.keep(renew(d)) if token_dead else d
+    # A wallet that was listed before shows what the chain holds in any case, so its proof is offered again. The token,
+    # or with a new token the transaction, can be used once, so that it cannot be accepted twice.
+    if d.token is None or d.token.expired(doors.now()):
+        return doors.keep(renew(d), submission=d.submission)
+    return d
 
 
 async def _platform_agrees(d: Delegation, doors: Doors) -> bool:

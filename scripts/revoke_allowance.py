@@ -13,18 +13,23 @@ def ask(plan: Plan) -> None:
     """Show the plan and go on only if the owner says so."""
     for label, words in describe_plan(plan):
         print(f"{label:>9}  {words}")
-    if input("Sign and send this? [y/N] ").strip().lower() != "y":
+    print("Sign and send this? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() != "y":
         sys.exit("Declined; nothing was signed.")
 
 
 if len(sys.argv) not in (3, 4):
     print(__doc__, file=sys.stderr)
     sys.exit(2)
-network, currency, *profile = sys.argv[1:]
+network, currency, profile = [*sys.argv[1:], "default"][:3]
+resume = f"If anything was signed, finish it with: delegation --profile {profile} resume"
 try:
-    done = delegate(network, currency, "0", agree=ask, profile=profile[0] if profile else "default")
+    done = delegate(network, currency, "0", agree=ask, profile=profile)
 except (ChainError, DelegationError) as error:
     print(f"Error: {error}", file=sys.stderr)
-    sys.exit(2 if error.fault == "yours" else 1)
+    sys.exit(2 if error.fault == "yours" else resume)
+except KeyboardInterrupt:
+    sys.exit(f"Interrupted. {resume}")
 print(f"{done.verification.verdict}: {done.plan.spender} may spend nothing any more.")
 print(f"Transaction: {done.approval[-1].hash}")
+sys.exit(0 if done.verification.verdict == "VERIFIED" else 1)

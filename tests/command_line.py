@@ -150,9 +150,10 @@ class CommandLine:
         for path in ("misbehave", "config", "clock", "faucet"):
             await self.platform("DELETE", f"/sandbox/{path}")
 
-    async def finish(self, process: asyncio.subprocess.Process) -> Result:
-        """Wait for the end of a process."""
-        out, err = await asyncio.wait_for(process.communicate(), _TIMEOUT)
+    async def finish(self, process: asyncio.subprocess.Process, typed: str = "") -> Result:
+        """Wait for the end of a process, after what is typed into its stdin."""
+        given = None if process.stdin is None else typed.encode()
+        out, err = await asyncio.wait_for(process.communicate(given), _TIMEOUT)
         assert process.returncode is not None
         return self.checked(Result(process.returncode, out.decode(), err.decode()))
 

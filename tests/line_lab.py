@@ -19,12 +19,12 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from solders.keypair import Keypair
 from solders.signature import Signature
-from solders.transaction import VersionedTransaction
 
 from chains.rpc import HttpRpc, open_http_client
 from chains.types import SignedTransaction, UnsignedTransaction
 from chains.wallets import EvmKeyWallet, SendingWallet, SolanaKeyWallet
 from delegation import Delegation, DelegationRequest, Doors, carry, new_delegation, open_doors
+from delegation.models import Station
 from delegation.sandbox import Sandbox
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument, NetworkDocument
@@ -38,6 +38,16 @@ WALLET_LIST = "/v1/wallet/external"
 
 class CrashError(BaseException):
     """The process dies here."""
+
+
+def die_at(words: str) -> Callable[[Station, str], None]:
+    """Return a listener to progress at which the process dies when it hears these words."""
+
+    def progress(station: Station, said: str) -> None:
+        if words in said:
+            raise CrashError
+
+    return progress
 
 
 @dataclass
@@ -61,6 +71,7 @@ class Line:
     doors: Doors
     rpc: HttpRpc
     platform: Platform
+    journal: Path
     heard: list[str] = field(default_factory=list)
 
     @property
@@ -123,11 +134,11 @@ class Line:
         call = encode_call("approve(address,uint256)", self.known.delegation_contract, amount)
         return await self.send_directly(call, **changes)
 
-    async def call_as_issuer(self, signature: str, *arguments: Any) -> None:
-        """Call the token as its issuer does, for example to block the owner (EVM)."""
+    async def call_as_issuer(self, signature: str) -> None:
+        """Call the token as its issuer does, for example to pause it (EVM)."""
         issuer = (await self.rpc.request("eth_accounts"))[0]
         token = self.known.tokens[self.currency].address
-        call = {"from": issuer, "to": token, "data": encode_call(signature, *arguments)}
+        call = {"from": issuer, "to": token, "data": encode_call(signature)}
         await self.rpc.request("eth_sendTransaction", [call])
 
     async def listed(self) -> Decimal | None:
@@ -176,7 +187,8 @@ async def open_line(
     key = await sandbox.new_wallet("solana" if network == "solana" else "evm", gas=gas)
     heard: list[str] = []
     fields: dict[str, Any] = {"wallet": key_wallet(key), "progress": lambda station, _: heard.append(station)} | rest
-    profile = profile_of(sandbox.document, journal=directory / f"{key.address[:10]}.sqlite")
+    journal = directory / f"{key.address[:10]}.sqlite"
+    profile = profile_of(sandbox.document, journal=journal)
     rpc = HttpRpc(sandbox.document.networks[network].rpc_url)
     gateway = sandbox.document.gateway
     headers = {"x-client-key": gateway.client_key, "Authorization": f"Bearer {gateway.access_token}"}
@@ -184,7 +196,7 @@ async def open_line(
     platform = Platform(client)
     try:
         async with open_doors(profile, network, **fields) as doors:
-            yield Line(sandbox, network, currency, key, doors, rpc, platform, heard)
+            yield Line(sandbox, network, currency, key, doors, rpc, platform, journal, heard)
     finally:
         await platform.reset()
         await client.aclose()
@@ -238,9 +250,9 @@ class WalletApp:
 def sign_request(request: dict[str, Any], key: KeyDocument, **changes: Any) -> str:
     """Sign the transaction that a wallet is asked for, and return its bytes in 0x hex or base64."""
     if request["method"] == "signTransaction":
-        unsigned = VersionedTransaction.from_bytes(base64.b64decode(request["transaction"]))
-        signed = VersionedTransaction(unsigned.message, [Keypair.from_base58_string(key.private_key)])
-        return base64.b64encode(bytes(signed)).decode()
+        message = base64.b64decode(request["transaction"])[65:]
+        signature = Keypair.from_base58_string(key.private_key).sign_message(message)
+        return base64.b64encode(bytes([1]) + bytes(signature) + message).decode()
     assert request["method"] == "eth_sendTransaction"
     (asked,) = request["params"]
     fields = {name: asked[name] for name in ("to", "value", "data", "nonce", "gas", "chainId", "type")}

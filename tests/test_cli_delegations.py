@@ -1,6 +1,7 @@
 """`grant`, `revoke`, `resume` and what reads: done, stopped midway and finished, in JSON and in words."""
 
 import asyncio
+import json
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -15,6 +16,9 @@ from chains.family import open_node
 from chains.types import AllowanceIntent
 from chains.wallets import SendingWallet, load_wallet
 from delegation import DelegationRequest, carry, new_delegation, open_doors
+from delegation.cli.line import carry_and_report
+from delegation.cli.progress import Progress
+from delegation.cli.session import Session
 from delegation.sandbox import Sandbox
 from delegation.sandbox.profile import profile_of
 
@@ -73,14 +77,17 @@ async def test_a_grant_ends_with_one_document_in_which_every_station_is_filled(c
         assert document["submission"]["outcome"] == "accepted"
         assert document["verification"]["verdict"] == "VERIFIED"
         assert [step["hash"] is not None for step in document["approval"]] == [True] * (2 if currency == "usdt" else 1)
-        assert owner.address in result.err, "the plan is shown to people"
-        assert "5000" in result.err
+        assert re.search(rf"Allow +5000 {currency.upper()} on .*(\n.*)*Owner +{owner.address}", result.err), "the plan"
+        for words in ("plan: reading", "approval 1 of", "submission: telling the platform"):
+            assert re.search(f"^{words}", result.err, re.MULTILINE), "what is being done, a line each"
+        assert "\x1b" not in result.err
     assert {d.id for d in cli.delegations()} >= {result.document["id"] for result in results}
 
 
 async def test_what_was_granted_can_be_read_prioritized_and_revoked(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
-    granted = await cli.call("--json", *grant("linea", "usdc", "5000", owner))
+    granted = await cli.call("--quiet", "--json", *grant("linea", "usdc", "5000", owner))
+    assert granted.err == "", "--quiet leaves questions and errors"
     delegation_id = granted.document["id"]
 
     status = (await cli.call("--json", "status", *of("linea", "usdc", owner))).document
@@ -136,20 +143,20 @@ async def test_the_same_is_told_in_words_without_json(cli: CommandLine) -> None:
     assert "Allowance  0 USDT" in (await cli.call("status", *of("ethereum", "usdt", owner))).out
 
 
-async def test_a_revocation_on_chain_alone_needs_no_platform(cli: CommandLine) -> None:
+async def test_a_revocation_on_chain_alone_needs_no_platform_and_refutes_once_it_is_undone(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
     await cli.call(*grant("linea", "usdc", "5", owner))
-    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
     await cli.platform("POST", "/sandbox/misbehave", {"method": "GET", "path": CONFIG, "drop": True, "times": 100})
-    revoked = await cli.call(
-        "--json",
-        *("revoke", "--network", "linea", "--currency", "usdc", "--wallet", str(owner.key_file)),
-        *("--yes", "--chain-only"),
-    )
-    assert profile.gateway.base_url  # the same platform, which answers nothing now
+    place = ("--network", "linea", "--currency", "usdc", "--wallet", str(owner.key_file))
+    revoked = await cli.call("--json", "revoke", *place, "--yes", "--chain-only")
+    await cli.platform("DELETE", "/sandbox/misbehave")
     assert (revoked.status, revoked.document["verification"]["verdict"]) == (0, "VERIFIED")
     assert revoked.document["verification"]["allowance"] == "0"
     assert revoked.document["submission"] is None
+
+    await cli.call(*grant("linea", "usdc", "6", owner))
+    refuted = await cli.call("--json", "resume", revoked.document["id"])
+    assert (refuted.status, refuted.document["verification"]["verdict"]) == (1, "REFUTED")
 
 
 @pytest.mark.parametrize(("network", "currency", "steps"), [("ethereum", "usdt", 2), ("solana", "usdc", 1)])
@@ -324,38 +331,31 @@ async def test_resuming_a_finished_delegation_only_verifies_it_again(cli: Comman
     assert await cli.nonce("linea", owner) == 1
 
 
-async def test_the_exit_status_tells_refuted_and_undetermined_apart(cli: CommandLine) -> None:
+async def test_what_could_not_be_checked_ends_with_3(cli: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
     owner = await cli.owner("linea")
-    granted = (await cli.call("--json", *grant("linea", "usdc", "5000", owner))).document
+    granted = (await cli.call("--json", *grant("linea", "usdc", "5", owner))).document
     dead = ("--rpc", "http://127.0.0.1:1")
     unreachable = await cli.call("--json", "status", *of("linea", "usdc", owner), *dead)
     assert (unreachable.status, unreachable.document["error"]["fault"]) == (3, "network")
     assert (await cli.call("--json", "resume", granted["id"], *dead)).status == 3
+
     failing = {"method": "GET", "path": "/v1/wallet/external", "status": 500, "times": 99}
     await cli.platform("POST", "/sandbox/misbehave", failing)
-    undetermined = await cli.call("--json", "resume", granted["id"])
-    assert (undetermined.status, undetermined.document["verification"]["verdict"]) == (3, "UNDETERMINED")
-    assert f"delegation --profile sandbox resume {granted['id']}" in undetermined.err
-    await cli.platform("DELETE", "/sandbox/misbehave")
-    await cli.platform(
-        "POST",
-        "/sandbox/misbehave",
-        {"method": "GET", "path": "/v1/wallet/external", "body": [], "status": 200, "times": 99},
-    )
-    refuted = await cli.call("--json", "resume", granted["id"])
-    assert (refuted.status, refuted.document["verification"]["verdict"]) == (1, "REFUTED")
+    session = Session(profile_name="sandbox", as_json=True, quiet=True, progress=Progress(quiet=True))
+    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
+    async with open_doors(profile, "linea", list_timeout=0.0) as doors:
+        status = await carry_and_report(session, doors.journal.load(granted["id"]), doors)
+    out, err = capsys.readouterr()
+    assert (status, json.loads(out)["verification"]["verdict"]) == (3, "UNDETERMINED")
+    assert f"delegation --profile sandbox resume {granted['id']}" in err
 
 
 async def test_a_platform_out_of_reach_is_neither_yes_nor_no(cli: CommandLine) -> None:
-    owner = await cli.owner("linea")
-    gateway = profile_of(cli.sandbox.document, journal=cli.journal_file).gateway
     profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
-    cli.write_profile(
-        profile.model_copy(update={"gateway": gateway.model_copy(update={"base_url": "http://127.0.0.1:1"})})
-    )
-    for arguments in (("wallets",), ("networks",), ("status", *of("linea", "usdc", owner))):
-        result = await cli.call("--json", *arguments)
-        assert (result.status, result.document["error"]["type"]) == (3, "GatewayUnreachableError")
+    gone = profile.gateway.model_copy(update={"base_url": "http://127.0.0.1:1"})
+    cli.write_profile(profile.model_copy(update={"gateway": gone}))
+    result = await cli.call("--json", "wallets")
+    assert (result.status, result.document["error"]["type"]) == (3, "GatewayUnreachableError")
 
 
 async def test_another_delegate_on_solana_stops_it_until_it_is_named(cli: CommandLine) -> None:
@@ -398,23 +398,12 @@ async def test_without_gas_the_faucet_is_offered_and_helps(cli: CommandLine) -> 
     assert "--faucet" not in on_ethereum.err
 
 
-async def test_progress_is_a_line_each_on_a_pipe_and_nothing_with_quiet(cli: CommandLine) -> None:
-    first, second = await cli.owner("linea"), await cli.owner("linea")
-    told = await cli.call("--json", *grant("linea", "usdc", "5", first))
-    for words in ("plan: reading", "approval 1 of 1: waiting for 0x", "submission: telling the platform"):
-        assert f"\n{words}" in "\n" + told.err
-    assert "\x1b" not in told.err
-    quiet = await cli.call("--json", "--quiet", *grant("linea", "usdc", "5", second))
-    assert (quiet.status, quiet.err) == (0, "")
-    assert quiet.document["verification"]["verdict"] == "VERIFIED"
-
-
 async def test_words_of_the_platform_cannot_repaint_the_plan(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
     await cli.platform(
         "POST", "/sandbox/config", {"network": "linea", "environment": "ok)\r\x1b[2K  Spender   0x00\n  Own"}
     )
-    result = await cli.call(*grant("linea", "usdc", "5", owner))
-    assert "\x1b" not in result.err + result.out
-    assert "\r" not in result.err
-    assert not re.search(r"^ +Spender +0x00", result.err, re.MULTILINE)
+    result = await cli.call(*grant("linea", "usdc", "5", owner, "--dry-run"))
+    assert result.status == 0
+    assert not {"\x1b", "\r"} & set(result.out)
+    assert len(re.findall("^ +Spender +0x", result.out, re.MULTILINE)) == 1

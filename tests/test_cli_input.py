@@ -200,9 +200,7 @@ async def test_the_words_of_a_mnemonic_are_never_echoed(cli: CommandLine) -> Non
         assert "sausage" not in result.out + result.err
 
 
-@pytest.mark.parametrize(
-    ("network", "other"), [("linea", "base"), ("ethereum", "linea"), ("solana", "linea"), ("linea", "solana")]
-)
+@pytest.mark.parametrize(("network", "other"), [("linea", "base"), ("ethereum", "linea")])
 async def test_a_node_of_another_chain_is_refused(
     cli: CommandLine, wallets: tuple[Owner, Owner], network: str, other: str
 ) -> None:
@@ -328,11 +326,20 @@ async def test_the_same_holds_for_real_processes(cli: CommandLine, wallets: tupl
     assert await cli.nonce("linea", wallets[0]) == 0
 
 
-async def test_a_missing_profile_says_how_to_get_one(cli: CommandLine) -> None:
+async def test_a_missing_exposed_or_broken_profile_says_what_to_do(cli: CommandLine) -> None:
     for name in ("nope", "../sandbox", ""):
         result = await cli.call("--json", "networks", profile=name)
         assert result.status == 2
         assert result.document["error"]["type"] == "ProfileError"
+    profile = cli.home / "profiles" / "sandbox.json"
+    profile.chmod(0o644)
+    exposed = await cli.call("--json", "networks")
+    assert (exposed.status, exposed.document["error"]["hint"]) == (2, f"Run: chmod 600 {profile}")
+    profile.chmod(0o600)
+    profile.write_text(profile.read_text()[:-2])
+    broken = await cli.call("--json", "networks")
+    assert broken.status == 2
+    assert "It is not JSON" in broken.error
     missing = await cli.call("networks", profile="nope")
     assert str(cli.home / "profiles" / "nope.json") in missing.err
     assert "delegation sandbox up" in missing.err

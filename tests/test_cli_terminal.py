@@ -46,15 +46,18 @@ async def test_the_plan_is_shown_before_the_question_and_a_yes_carries_it_out(cl
     assert await cli.nonce("linea", owner) == 1
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
-async def test_everything_but_a_yes_declines(cli: CommandLine, answer: str) -> None:
+async def test_everything_but_a_yes_declines(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
-    terminal = await Terminal.open(cli, *grant(owner))
-    await terminal.read_until(QUESTION)
-    terminal.type(answer)
-    status, rest = await terminal.end()
-    assert status == 1
-    assert "nothing was signed" in rest
+
+    async def decline(answer: str) -> tuple[int, str]:
+        terminal = await Terminal.open(cli, *grant(owner))
+        await terminal.read_until(QUESTION)
+        terminal.type(answer)
+        return await terminal.end()
+
+    for status, rest in await asyncio.gather(*(decline(answer) for answer in ("n\n", "\n", "\x04"))):
+        assert status == 1
+        assert "nothing was signed" in rest
     assert (await cli.nonce("linea", owner), cli.delegations()) == (0, ())
 
 
@@ -62,6 +65,7 @@ async def test_ctrl_c_at_the_question_ends_it_at_once(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
     terminal = await Terminal.open(cli, *grant(owner))
     await terminal.read_until(QUESTION)
+    await asyncio.sleep(0.5)  # nobody is so quick that the question is shown but not yet waiting for its answer
     terminal.process.send_signal(signal.SIGINT)
     status, rest = await terminal.end()
     assert status == 1
@@ -73,60 +77,45 @@ async def test_the_spinner_shows_the_station_and_the_elapsed_time_and_leaves_the
     owner = await cli.owner("linea")
     proof = {"method": "POST", "path": "/v1/delegation/evm/post-approval", "delay": 1.5}
     await cli.platform("POST", "/sandbox/misbehave", proof)
-    terminal = await Terminal.open(cli, *grant(owner, "--yes"), stdout=asyncio.subprocess.PIPE)
+    terminal = await Terminal.open(cli, *grant(owner, "--yes"), columns=32, stdout=asyncio.subprocess.DEVNULL)
     status, shown = await terminal.end()
     assert status == 0
-    spins = re.findall(r"\r\x1b\[2K([⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]) submission: telling the platform \((\d+) s\)", shown)
-    assert len({frame for frame, _ in spins}) > 3
-    assert [seconds for _, seconds in spins][-1] == "1"
-    assert shown.endswith("\r\x1b[2K"), "the last of it is wiped out"
-
-
-async def test_ctrl_c_while_it_waits_says_how_to_go_on(cli: CommandLine) -> None:
-    owner = await cli.owner("linea")
-    proof = {"method": "POST", "path": "/v1/delegation/evm/post-approval", "delay": 3}
-    await cli.platform("POST", "/sandbox/misbehave", proof)
-    terminal = await Terminal.open(cli, *grant(owner, "--yes"), columns=30)
-    shown = await terminal.read_until("submission: telling t (1 s)")
-    frames = re.findall(r"\x1b\[2K([⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏][^\r]*)", shown)
-    assert max(len(frame) for frame in frames) <= 29, "a line that wraps cannot be wiped out"
-    terminal.process.send_signal(signal.SIGINT)
-    status, rest = await terminal.end()
-    (saved,) = cli.delegations()
-    assert status == 4
-    assert f"Nothing is lost; finish it with: delegation --profile sandbox resume {saved.id}" in rest
+    frames = re.findall(r"\r\x1b\[2K(([⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]) ([^\r]*) \((\d+) s\))", shown)
+    waiting = [(sign, int(seconds)) for _, sign, words, seconds in frames if words == "submission: telling the"]
+    assert len({sign for sign, _ in waiting}) > 3
+    assert waiting[-1][1] >= 1
+    assert max(len(frame) for frame, *_ in frames) < 32, "a line that wraps cannot be wiped out"
+    assert shown.endswith("\r\x1b[2K")
 
 
 async def test_a_keystore_asks_for_its_password_without_showing_it(cli: CommandLine, tmp_path: Path) -> None:
     from eth_account import Account
 
-    owner = await cli.owner("linea")
+    owner = await cli.owner("linea", gas=False, tokens=False)
     keystore = tmp_path / "keystore.json"
     keystore.write_text(json.dumps(Account.encrypt(owner.key_file.read_text(), "correct horse", iterations=4096)))
     keystore.chmod(0o600)
-    sealed = Owner(owner.address, keystore)
+    statement = ("--domain", "card.example.com", "--nonce", "5f8a9b2c4d3e1a7b")
+    sign = ("ownership", "sign", "--network", "linea", "--wallet", str(keystore), *statement)
 
-    terminal = await Terminal.open(cli, *grant(sealed, "--yes"))
-    await terminal.read_until("Password of the keystore: ")
-    terminal.type("wrong\n")
-    status, rest = await terminal.end()
-    assert status == 2
-    assert "password is wrong" in rest
-    assert "wrong\n" not in rest.replace("is wrong", "")
+    async def sign_on_terminal(password: str) -> tuple[int, str]:
+        terminal = await Terminal.open(cli, *sign)
+        await terminal.read_until("Password of the keystore: ")
+        await asyncio.sleep(0.2)  # until the terminal echoes no more
+        terminal.type(password + "\n")
+        return await terminal.end()
 
-    terminal = await Terminal.open(cli, *grant(sealed))
-    await terminal.read_until("Password of the keystore: ")
-    terminal.type("correct horse\n")
-    shown = await terminal.read_until(QUESTION)
-    terminal.type("y\n")
-    status, rest = await terminal.end()
+    piped = await cli.start(*sign, stdin=asyncio.subprocess.PIPE)
+    (refused, said), (status, shown), signed = await asyncio.gather(
+        sign_on_terminal("battery staple"), sign_on_terminal("correct horse"), cli.finish(piped, "correct horse\n")
+    )
+    assert refused == 2
+    assert "password is wrong" in said
+    assert "battery staple" not in said
     assert status == 0
-    assert "correct horse" not in shown + rest
-
-    piped = await cli.start(*grant(sealed, "--yes"), stdin=asyncio.subprocess.PIPE)
-    out, _ = await piped.communicate(b"correct horse\n")
-    assert piped.returncode == 0
-    assert b"VERIFIED" in out
+    assert re.search(r"^0x[0-9a-f]{130}$", shown, re.MULTILINE)
+    assert "correct horse" not in shown
+    assert (signed.status, len(signed.out.strip())) == (0, 132)
 
 
 async def test_a_changed_spender_is_trusted_only_by_a_yes(cli: CommandLine) -> None:

@@ -1,6 +1,5 @@
 """Telling the platform exactly once, whatever becomes of its answers; the approval is never made again for it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,32 +14,31 @@ from line_lab import (
     CrashError,
     Line,
     TamperedWallet,
+    die_at,
     open_line,
 )
 
-from delegation import Delegation, carry, renew
+from delegation import Delegation, StatementTerms, carry, renew
 from delegation.errors import (
     ClientKeyInvalidError,
     GatewayUnreachableError,
+    InvalidRequestError,
     NotAuthenticatedError,
     NotAuthorizedError,
     PlatformFailedError,
     RateLimitedError,
     RejectedError,
+    UnexpectedAnswerError,
 )
 from delegation.gateway.client import Gateway
-from delegation.models import Station
 from delegation.sandbox import Sandbox
 
 
-def die_at(words: str) -> Callable[[Station, str], None]:
-    """Return a listener to progress at which the process dies when it hears these words."""
-
-    def progress(station: Station, said: str) -> None:
-        if words in said:
-            raise CrashError
-
-    return progress
+async def pass_time(line: Line, clock: Clock, seconds: int) -> None:
+    """Move the platform's clock and ours."""
+    await line.platform.advance(seconds)
+    clock.ahead += timedelta(seconds=seconds)
+    line.doors.gateway._now = clock
 
 
 async def check_done_once(line: Line, d: Delegation, *, signed: int, accepted: int) -> None:
@@ -237,10 +235,7 @@ async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same
         with pytest.raises(NotAuthenticatedError):
             await line.carry("5000")
         stopped = line.only()
-        await line.platform.advance(700)
-        clock.ahead = timedelta(seconds=700)
-        gateway = line.doors.gateway
-        gateway._now = clock
+        await pass_time(line, clock, 700)
         d = await carry(stopped, line.doors)
         assert d.token is not None
         assert stopped.token is not None
@@ -273,8 +268,7 @@ async def test_a_statement_that_expired_is_signed_again_for_the_same_token(sandb
         with pytest.raises(NotAuthenticatedError):
             await line.carry("5000")
         stopped = line.only()
-        await line.platform.advance(150)
-        clock.ahead = timedelta(seconds=150)
+        await pass_time(line, clock, 150)
         d = await carry(stopped, line.doors)
         assert d.token == stopped.token
         assert d.ownership != stopped.ownership
@@ -289,8 +283,7 @@ async def test_a_person_who_signs_too_late_is_asked_again_and_no_stale_proof_is_
 
         async def dawdle() -> None:
             if not wallet.texts:
-                clock.ahead = timedelta(seconds=150)
-                await line.platform.advance(150)
+                await pass_time(line, clock, 150)
 
         wallet = TamperedWallet(line.key, before_text=dawdle)
         d = await carry(line.new("5000"), replace(line.doors, wallet=wallet))
@@ -299,8 +292,9 @@ async def test_a_person_who_signs_too_late_is_asked_again_and_no_stale_proof_is_
         await check_done_once(line, d, signed=1, accepted=1)
 
 
-async def test_a_dead_token_whose_answer_was_lost_is_not_replaced_if_the_list_has_the_wallet(
-    sandbox: Sandbox, tmp_path: Path
+@pytest.mark.parametrize("refusal", [409, 400])
+async def test_a_dead_token_whose_answer_was_lost_is_replaced_and_the_platforms_refusal_is_understood(
+    sandbox: Sandbox, tmp_path: Path, refusal: int
 ) -> None:
     clock = Clock()
     async with open_line(sandbox, tmp_path, "base", now=clock) as line:
@@ -308,12 +302,29 @@ async def test_a_dead_token_whose_answer_was_lost_is_not_replaced_if_the_list_ha
         await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
         with pytest.raises(CrashError):
             await carry(line.new("10000"), replace(line.doors, progress=die_at("the platform's answer was lost")))
-        clock.ahead = timedelta(seconds=700)
+        await pass_time(line, clock, 700)
+        if refusal == 400:
+            body = {"message": "Transaction already used"}
+            await line.platform.misbehave(POST_APPROVAL, status=400, body=body)
         d = await carry(line.only(), line.doors)
         assert d.submission is not None
-        assert d.submission.outcome == "already_accepted"
-        assert await line.statuses() == [201, 201]
+        assert (d.submission.outcome, d.submission.status) == ("already_accepted", refusal)
         await check_done_once(line, d, signed=2, accepted=2)
+
+
+async def test_a_token_that_is_dead_on_arrival_stops_the_line(sandbox: Sandbox, tmp_path: Path) -> None:
+    clock = Clock(ahead=timedelta(seconds=590))
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        with pytest.raises(UnexpectedAnswerError, match="too soon to be used"):
+            await line.carry("5000")
+        clock.ahead = timedelta()
+        await check_done_once(line, await carry(line.only(), line.doors), signed=1, accepted=1)
+
+
+def test_a_statement_that_nobody_could_sign_in_time_is_not_asked_for() -> None:
+    with pytest.raises(InvalidRequestError, match="within 29 seconds"):
+        StatementTerms(domain="example.com", lifetime=timedelta(seconds=29))
+    StatementTerms(domain="example.com", lifetime=timedelta(seconds=30))
 
 
 async def test_a_lost_answer_is_not_taken_for_a_yes_while_the_list_cannot_be_read(
