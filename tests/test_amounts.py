@@ -13,7 +13,8 @@ from chains.errors import InvalidAmountError
 @pytest.mark.parametrize(
     "text",
     [
-        "1e3", " 5", "5 ", "5,000", "-1", "+1", "-0", "NaN", "inf", "0x5", "\uff15", "\u0663", "", ".", ".5", "5.", "1_000",
+        "1e3", " 5", "5 ", "5,000", "-1", "+1", "-0", "NaN", "inf", "0x5",
+        "\uff15", "\u0663", "", ".", ".5", "5.", "1_000",
         "1.2.3", "10" * 100, "5\n",
     ],
 )  # fmt: skip
