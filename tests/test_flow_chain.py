@@ -23,6 +23,12 @@ from delegation import Delegation, Doors, Plan, carry
 from delegation.sandbox import Sandbox
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at nonce and mempool more often, so that the tests need not wait."""
+    monkeypatch.setattr(settlement, "_CHECK_EVERY", 0.2)
+
+
 def tampering(
     line: Line, then: Callable[[SignedTransaction], Awaitable[None]], *, at: int = 1
 ) -> tuple[TamperedWallet, Doors]:

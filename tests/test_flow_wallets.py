@@ -13,6 +13,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
     WalletRefusedError,
 )
+from chains.evm import settlement
 from chains.types import SignedTransaction
 from delegation import Delegation, Doors, Plan, carry
 from delegation.errors import DeclinedError
@@ -211,9 +212,10 @@ async def test_an_answer_that_is_no_hash_is_refused_and_the_transaction_is_found
 
 
 async def test_a_wallet_that_chose_a_later_nonce_is_waited_for_and_not_asked_again(
-    sandbox: Sandbox, tmp_path: Path
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_line(sandbox, tmp_path, "base", settle_timeout=4) as line:
+    monkeypatch.setattr(settlement, "_CHECK_EVERY", 0.2)
+    async with open_line(sandbox, tmp_path, "base", settle_timeout=1) as line:
 
         async def use_nonce_and_hold() -> None:
             nonce = int(app.transactions[0]["params"][0]["nonce"], 16)

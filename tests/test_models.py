@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -183,6 +183,7 @@ delegations = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(delegations)
 def test_a_delegation_survives_json_unchanged_and_no_integer_of_the_chain_is_a_json_number(d: Delegation) -> None:
     text = d.model_dump_json()
@@ -193,6 +194,7 @@ def test_a_delegation_survives_json_unchanged_and_no_integer_of_the_chain_is_a_j
     assert Decimal(saved["request"]["amount"]) == d.request.amount
 
 
+@settings(max_examples=40)
 @given(delegations)
 def test_a_delegation_always_knows_where_it_stands(d: Delegation) -> None:
     assert d.station in {"plan", "approval", "ownership", "proof", "submission", "verification", "done"}
