@@ -32,9 +32,12 @@ ChainError
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 Fault = Literal["yours", "network", "platform"]
+
+# Base58 of 32 bytes has up to 44 characters, an EVM address 42; every private key is longer.
+_LONGEST_ADDRESS: Final = 44
 
 
 class ChainError(Exception):
@@ -182,3 +185,8 @@ class WalletRefusedError(SigningError):
 
 class SignatureMismatchError(SigningError):
     """A signature or signed transaction does not belong to what was shown to the wallet."""
+
+
+def quotable(text: str) -> str:
+    """Return what may be shown of a text that should have been an address: it may be a key in the wrong place."""
+    return text if len(text) <= _LONGEST_ADDRESS else f"{text[:4]}… ({len(text)} characters)"

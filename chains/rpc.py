@@ -63,6 +63,15 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # Brackets that do not close, or a port that is no number.
+        return False
+
+
 class HttpRpc:
     """JSON-RPC 2.0 over HTTP POST.
 
@@ -73,10 +82,8 @@ class HttpRpc:
 
     def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
 
-        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-            raise InputError(
-                f"{redact_url(url)} is not the URL of an HTTP node.", hint="Give a URL that starts with https://."
-            )
+        if not _is_http_url(url):
+            raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
         self._shown = redact_url(url)
         self._url = url

@@ -69,6 +69,8 @@ class _Sqlite:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.IntegrityError as error:
             raise _NotUniqueError from error
+        except sqlite3.Error as error:
+            raise _failed(error) from error
 
     def close(self) -> None:
         self._connection.close()
@@ -77,17 +79,20 @@ class _Sqlite:
 class _SqlAlchemy:
     def __init__(self, url: str) -> None:
         try:
-            from sqlalchemy import create_engine
+            from sqlalchemy import create_engine, exc
         except ImportError as error:
-            raise JournalError(
-                "This journal URL needs SQLAlchemy, which is not installed.",
-                hint="Install it with: pip install 'delegation-toolkit[postgresql]'",
-            ) from error
-        self._engine = create_engine(url, hide_parameters=True)
+            raise _not_installed() from error
+        try:
+            self._engine = create_engine(url, hide_parameters=True)
+        except ImportError as error:
+            raise _not_installed() from error
+        except exc.SQLAlchemyError:
+            # Not quoted: the URL may hold a password.
+            raise JournalError("This is not the URL of a database.", hint="Correct journal in the profile.") from None
 
     def run(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         from sqlalchemy import text
-        from sqlalchemy.exc import IntegrityError
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
         try:
             with self._engine.begin() as connection:
@@ -95,6 +100,8 @@ class _SqlAlchemy:
                 return [tuple(row) for row in result] if result.returns_rows else []
         except IntegrityError as error:
             raise _NotUniqueError from error
+        except SQLAlchemyError as error:
+            raise _failed(error) from None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -207,6 +214,20 @@ def open_journal(location: str | Path) -> Journal:
         return Journal(_Sqlite(Path(text.removeprefix("sqlite:///"))))
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"The journal cannot be opened: {error}.", hint="Check the path and its owner.") from error
+
+
+def _not_installed() -> JournalError:
+    return JournalError(
+        "This journal URL needs SQLAlchemy and the database's driver, which are not installed.",
+        hint="Install them with: pip install 'delegation-toolkit[postgresql]'",
+    )
+
+
+def _failed(error: Exception) -> JournalError:
+    return JournalError(
+        f"The journal could not be read or written ({type(error).__name__}); nothing was sent since its last entry.",
+        hint="Check that the database can be reached and has room, then resume.",
+    )
 
 
 def _conflict(delegation: Delegation) -> JournalConflictError:

@@ -200,7 +200,9 @@ async def test_the_words_of_a_mnemonic_are_never_echoed(cli: CommandLine) -> Non
         assert "sausage" not in result.out + result.err
 
 
-@pytest.mark.parametrize(("network", "other"), [("linea", "base"), ("ethereum", "linea")])
+@pytest.mark.parametrize(
+    ("network", "other"), [("linea", "base"), ("ethereum", "linea"), ("solana", "linea"), ("linea", "solana")]
+)
 async def test_a_node_of_another_chain_is_refused(
     cli: CommandLine, wallets: tuple[Owner, Owner], network: str, other: str
 ) -> None:

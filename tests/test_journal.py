@@ -130,6 +130,13 @@ def test_a_document_of_another_version_is_refused_in_words(journal: Journal, pat
         journal.list()
 
 
+@pytest.mark.parametrize("url", ["nonsense://user:SECRET@host/db", "postgresql+psycopg://u:SECRET@127.0.0.1:1/db"])
+def test_a_database_that_cannot_be_had_is_told_in_words_and_without_its_password(url: str) -> None:
+    with pytest.raises(JournalError) as caught:
+        open_journal(url)
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own, on a socket in a directory of its own."""
@@ -138,7 +145,7 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if programs is None or runuser is None or os.geteuid() != 0:
         pytest.skip("PostgreSQL is not installed on this machine, or cannot be started by this user")
     directory = tmp_path_factory.mktemp("postgresql")
-    for part in (directory, *directory.parents[:2]):
+    for part in (directory, *directory.parents[:3]):
         part.chmod(0o755)
     shutil.chown(directory, "postgres", "postgres")
 

@@ -93,7 +93,9 @@ async def test_a_node_that_is_not_there_is_unreachable() -> None:
         await ask("http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize("url", ["ftp://node", "node.example.com", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["ftp://node", "node.example.com", "http://", "", "http://host:notaport", "http://[::1"]
+)
 def test_what_is_not_an_http_url_is_bad_input(url: str) -> None:
     with pytest.raises(InputError):
         HttpRpc(url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from chains.errors import InvalidAddressError
+from chains.errors import InvalidAddressError, quotable
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
 
@@ -36,7 +36,9 @@ def parse_address(text: str) -> str:
     Raises `InvalidAddressError` for everything else: other lengths, other characters, names, Solana addresses.
     """
     if not _HEX_ADDRESS.fullmatch(text):
-        raise InvalidAddressError(_explain(text), hint="Give 0x followed by 40 hexadecimal digits.", found=text[:80])
+        raise InvalidAddressError(
+            _explain(text), hint="Give 0x followed by 40 hexadecimal digits.", found=quotable(text)
+        )
     digits = text[2:]
     address = to_checksum_address(bytes.fromhex(digits))
     if digits not in {digits.lower(), digits.upper(), address[2:]}:
@@ -50,7 +52,7 @@ def parse_address(text: str) -> str:
 
 
 def _explain(text: str) -> str:
-    shown = repr(text if len(text) <= 80 else text[:80] + "…")
+    shown = repr(quotable(text))
     if re.fullmatch(r"[0-9a-fA-F]{40}", text, re.ASCII):
         return f"{shown} lacks the leading 0x."
     if text[:2].lower() == "0x":

@@ -19,7 +19,7 @@ from chains.errors import (
 )
 from chains.evm import settlement
 from chains.evm.addresses import ZERO_ADDRESS, parse_address
-from chains.evm.answers import parse_hash, parse_object, parse_quantity
+from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
 from chains.evm.erc20 import accepts_approve, decode_uint256, encode_approve
 from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.evm.fees import estimate_fee, will_revert
@@ -73,7 +73,16 @@ class EvmNode:
         """Raise `WrongChainError` unless the node answers for `chain`; asked once per connection."""
         if self._chain_checked:
             return
-        found = parse_quantity("eth_chainId", await self.rpc.request("eth_chainId"))
+        try:
+            found = parse_quantity("eth_chainId", await self.rpc.request("eth_chainId"))
+        except RpcError as error:
+            if not is_method_missing(error):
+                raise
+            raise WrongChainError(
+                f"The node is not one of {self.chain.title}, nor of any EVM network: it does not know eth_chainId.",
+                hint=f"Nothing was signed. Name a node of {self.chain.title} with --rpc.",
+                expected=self._chain_id,
+            ) from None
         if found != self._chain_id:
             raise WrongChainError(
                 f"The node answers for chain {found} and not for {self.chain.title} ({self._chain_id}).",

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError
+from chains.json_text import decode_json
 from chains.rpc import Params, redact_url, rpc_error
 
 _TIMEOUT: Final = 15.0
@@ -90,7 +91,7 @@ class SocketRpc:
         number = next(self._ids)
         await self._connection.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
         while True:
-            answer = json.loads(await self._connection.receive())
+            answer = decode_json(await self._connection.receive())
             if not isinstance(answer, dict):
                 raise ValueError("the answer is no JSON-RPC object")
             if answer.get("id") == number:

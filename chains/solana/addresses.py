@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.errors import InvalidAddressError
+from chains.errors import InvalidAddressError, quotable
 
 SYSTEM_PROGRAM: Final = "11111111111111111111111111111111"
 TOKEN_PROGRAM: Final = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"  # noqa: S105 - public program ids
@@ -56,12 +56,11 @@ def parse_address(text: str) -> str:
     except ValueError:
         canonical = None
     if canonical != text:
-        shown = text if len(text) <= 60 else text[:60] + "…"
         other = " It looks like an address of an EVM network." if text[:2].lower() == "0x" else ""
         raise InvalidAddressError(
-            f"{shown!r} is not a Solana address.{other}",
+            f"{quotable(text)!r} is not a Solana address.{other}",
             hint="A Solana address is 32 to 44 letters and digits (base58). Copy the whole of it from the wallet.",
-            found=text,
+            found=quotable(text),
         )
     return text
 

@@ -71,6 +71,7 @@ _LAG_PAUSE: Final = 0.4  # seconds: one slot
 _HISTORY: Final = 25  # transactions of a token account looked through for an approval
 
 _MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
+_METHOD_NOT_FOUND: Final = -32601
 
 
 class SolanaNode:
@@ -90,7 +91,12 @@ class SolanaNode:
         expected = self.chain.genesis_hash
         if expected is None:
             return
-        found = await self._rpc.request("getGenesisHash")
+        try:
+            found = await self._rpc.request("getGenesisHash")
+        except RpcError as error:
+            if error.code != _METHOD_NOT_FOUND:
+                raise
+            found = "unknown to it"
         if found != expected:
             raise WrongChainError(
                 f"The node is not one of {self.chain.title}: its genesis hash is {found}.",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from chains.errors import KeyFileError
+from chains.json_text import decode_json
 from chains.wallets.evm import EvmKeyWallet
 
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2})*")
@@ -63,8 +63,8 @@ def open_keystore(text: str, password: Callable[[], str] | None) -> EvmKeyWallet
 def _read(text: str) -> dict[str, Any]:
     """Return the keystore with its top-level names in lower case; some old programs wrote `Crypto`."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = decode_json(text)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         _refuse("it is not a JSON object")

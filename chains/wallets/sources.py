@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from chains.errors import KeyFileError
+from chains.json_text import decode_json
 from chains.types import Family
 from chains.wallets.evm import HEX_KEY, EvmKeyWallet
 from chains.wallets.files import read_secret_file
@@ -140,7 +140,7 @@ def _open(
 def _read_id_json(text: str) -> bytes:
     """Return the 64 bytes that `solana-keygen` writes as a JSON array; empty if they are not there."""
     try:
-        numbers = json.loads(text)
+        numbers = decode_json(text)
         if all(type(number) is int for number in numbers):
             return bytes(numbers)
     except (ValueError, RecursionError):

@@ -75,11 +75,14 @@ class EvmChain:
 
         balance_of = _BALANCE_OF_SELECTOR + encode(["address"], [owner])
         allowance = _ALLOWANCE_SELECTOR + encode(["address", "address"], [owner, self.network.delegation_contract])
+        # In one request and without web3's formatters, because the list of wallets asks this of every wallet it has.
+        calls = [[{"to": asset.address, "data": "0x" + data.hex()}, "latest"] for data in (balance_of, allowance)]
         with _asking():
-            answers = await asyncio.gather(
-                *(web3.eth.call(cast(Any, {"to": asset.address, "data": data})) for data in (balance_of, allowance))
-            )
-        return int.from_bytes(answers[0], "big"), int.from_bytes(answers[1], "big")
+            answers = await web3.provider.make_batch_request([(cast(Any, "eth_call"), call) for call in calls])
+        if not isinstance(answers, list) or any("result" not in answer for answer in answers):
+            raise ChainUnavailableError(f"eth_call: {answers}")
+        balance, allowed = (int(answer["result"], 16) for answer in answers)
+        return balance, allowed
 
     async def send_native(self, to: str, wei: int, *, wait_seconds: float) -> bool | None:
         """Send native coins from the faucet; return whether it succeeded, or None if unconfirmed in time."""
