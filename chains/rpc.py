@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
+from chains.http import open_http_client, redact_url, retry_after
 from chains.json_text import decode_json
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 Params = Sequence[Any] | Mapping[str, Any]
@@ -41,28 +39,6 @@ class Rpc(Protocol):
         ...
 
 
-def redact_url(url: str) -> str:
-    """Return a URL that is safe to print: providers put API keys into the path, the query or the user name."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    hidden = "/…" if parts.path.strip("/") or parts.query else ""
-    return f"{parts.scheme}://{host}{hidden}"
-
-
-def open_http_client(url: str, **settings: Any) -> httpx.AsyncClient:
-    """Return an HTTP client for one host, with httpx's settings; TLS is made ready once, and only where it is used."""
-    import httpx
-
-    return httpx.AsyncClient(verify=_tls_context() if urlsplit(url).scheme == "https" else False, **settings)
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    import ssl
-
-    return ssl.create_default_context()
-
-
 def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -81,7 +57,6 @@ class HttpRpc:
     """
 
     def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
-
         if not _is_http_url(url):
             raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
@@ -97,26 +72,27 @@ class HttpRpc:
 
         payload = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         problem = ""
-        for attempt in range(self._attempts):
-            if attempt:
-                await asyncio.sleep(min(0.25 * 2**attempt, _LONGEST_PAUSE))
+        for attempt in range(1, self._attempts + 1):
             self.calls += 1
+            asked_for: float | None = None
             try:
                 response = await self._client.post(self._url, json=payload)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
-                continue
-            if response.status_code == 429 or response.status_code >= 502:
-                problem = f"HTTP {response.status_code}"
-                await asyncio.sleep(_retry_after(response))
-                continue
-            answer = self._decode(method, response)
-            if answer.get("error") is None:
-                return answer["result"]
-            failure = rpc_error(method, answer["error"])
-            if failure.code not in _RATE_LIMITED:
-                raise failure
-            problem = str(failure.message)
+            else:
+                if response.status_code == 429 or response.status_code >= 502:
+                    problem = f"HTTP {response.status_code}"
+                    asked_for = retry_after(response.headers.get("retry-after", ""))
+                else:
+                    answer = self._decode(method, response)
+                    if answer.get("error") is None:
+                        return answer["result"]
+                    failure = rpc_error(method, answer["error"])
+                    if failure.code not in _RATE_LIMITED:
+                        raise failure
+                    problem = failure.message
+            if attempt < self._attempts:
+                await asyncio.sleep(min(0.25 * 2**attempt if asked_for is None else asked_for, _LONGEST_PAUSE))
         raise NodeUnreachableError(
             f"The node {self._shown} did not answer {method} ({problem}), tried {self._attempts} times.",
             hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
@@ -150,8 +126,3 @@ def rpc_error(method: str, error: Any) -> RpcError:
         code=code if isinstance(code, int) else 0,
         data=error.get("data"),
     )
-
-
-def _retry_after(response: httpx.Response) -> float:
-    text = response.headers.get("retry-after", "")
-    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0

@@ -20,7 +20,8 @@ from eth_account.messages import encode_defunct
 from solders.keypair import Keypair
 from solders.signature import Signature
 
-from chains.rpc import HttpRpc, open_http_client
+from chains.http import open_http_client
+from chains.rpc import HttpRpc
 from chains.types import SignedTransaction, UnsignedTransaction
 from chains.wallets import EvmKeyWallet, SendingWallet, SolanaKeyWallet
 from delegation import Delegation, DelegationRequest, Doors, carry, new_delegation, open_doors

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from chains.evm.erc20 import encode_approve
-from chains.rpc import HttpRpc, open_http_client
+from chains.http import open_http_client
+from chains.rpc import HttpRpc
 from chains.wallets import load_wallet, write_secret_file
 from delegation import carry, open_doors
 from delegation.models import Delegation

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chains.http import retry_after
 from delegation.errors import (
     ClientKeyInvalidError,
     ClientKeyMissingError,
@@ -28,7 +29,7 @@ from delegation.errors import (
     UnexpectedAnswerError,
     UnsupportedError,
 )
-from delegation.gateway.answers import Answer, describe_body, error_from, require_not_refused, retry_after
+from delegation.gateway.answers import Answer, describe_body, error_from, require_not_refused
 from delegation.gateway.models import join_wallets, read_config, read_priorities, read_wallets
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
-from chains.rpc import HttpRpc, redact_url
+from chains.http import redact_url
+from chains.rpc import HttpRpc
 
 Answer = Callable[[int, dict[str, object]], bytes]
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError
+from chains.http import redact_url
 from chains.json_text import decode_json
-from chains.rpc import Params, redact_url, rpc_error
+from chains.rpc import Params, rpc_error
 
 _TIMEOUT: Final = 15.0
 _LONGEST_ANSWER: Final = 16 * 2**20

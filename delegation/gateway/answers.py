@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from chains.http import retry_after
 from chains.json_text import decode_json
 from delegation.errors import (
     ClientKeyInvalidError,
@@ -137,20 +136,6 @@ def _describe(value: Any, depth: int) -> str:
         ]
         return ": ".join(dict.fromkeys(part for part in parts if part))
     return str(value)
-
-
-def retry_after(header: str, *, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3: seconds or a date), or None."""
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(min(int(text[:9]), 10**6))
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        return None
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
 def require_not_refused(answer: Answer, what: str, secrets: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from chains.rpc import open_http_client
+from chains.http import open_http_client
 from chains.types import Family
 from delegation.errors import (
     GatewayError,
@@ -294,7 +294,8 @@ def _check_secret(name: str, value: str) -> None:
 def _pause(retry_after: float | None, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt, or None if the platform asks for too many to wait here."""
     if retry_after is None:
-        return float(0.25 * 2**attempt)
+        # Seconds to sleep, which are the only floats here: amounts are Decimal.
+        return 0.25 * (1 << attempt)
     return retry_after if retry_after <= _LONGEST_PAUSE else None
 
 

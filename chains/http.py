@@ -1,0 +1,52 @@
+"""HTTP for both floors: one way to open a client, to show a URL, and to read how long a busy server asks to wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+
+def open_http_client(url: str, **settings: Any) -> httpx.AsyncClient:
+    """Return an HTTP client for one host, with httpx's settings; TLS is made ready once, and only where it is used."""
+    import httpx
+
+    return httpx.AsyncClient(verify=_tls_context() if urlsplit(url).scheme == "https" else False, **settings)
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context()
+
+
+def redact_url(url: str) -> str:
+    """Return a URL that is safe to print: providers put API keys into the path, the query or the user name."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    hidden = "/…" if parts.path.strip("/") or parts.query else ""
+    return f"{parts.scheme}://{host}{hidden}"
+
+
+def retry_after(header: str, *, now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3: seconds or a date), or None."""
+    from email.utils import parsedate_to_datetime
+
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        # A float, because it is a time to sleep and never an amount; cut, because a header can have any length.
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
