@@ -10,21 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from delegation.approval import withdraw
     from delegation.blocking import delegate
+    from delegation.doors import Doors, StatementTerms
     from delegation.errors import DelegationError
-    from delegation.flow import Doors, StatementTerms, carry, new_delegation, preview, renew, withdraw
+    from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
     from delegation.models import Delegation, DelegationRequest, Finding, Plan, Proof, Verification
     from delegation.plan import describe_plan
     from delegation.profile import Profile, load_profile, open_doors, save_profile
     from delegation.signing import SigningRequest, answer, awaiting
+    from delegation.submission import renew
 
 _HOMES = {
     "Delegation": "delegation.models",
     "DelegationError": "delegation.errors",
     "DelegationRequest": "delegation.models",
-    "Doors": "delegation.flow",
+    "Doors": "delegation.doors",
     "Finding": "delegation.models",
     "Gateway": "delegation.gateway.client",
     "Journal": "delegation.journal",
@@ -32,7 +35,7 @@ _HOMES = {
     "Profile": "delegation.profile",
     "Proof": "delegation.models",
     "SigningRequest": "delegation.signing",
-    "StatementTerms": "delegation.flow",
+    "StatementTerms": "delegation.doors",
     "Verification": "delegation.models",
     "answer": "delegation.signing",
     "awaiting": "delegation.signing",
@@ -44,9 +47,9 @@ _HOMES = {
     "open_doors": "delegation.profile",
     "open_journal": "delegation.journal",
     "preview": "delegation.flow",
-    "renew": "delegation.flow",
+    "renew": "delegation.submission",
     "save_profile": "delegation.profile",
-    "withdraw": "delegation.flow",
+    "withdraw": "delegation.approval",
 }
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from chains.types import Node, Wallet
 from delegation.errors import InvalidRequestError, OwnerMismatchError
 from delegation.gateway.client import Gateway
 from delegation.journal import Journal
-from delegation.models import Delegation, DelegationRequest, Plan, Station
+from delegation.models import Delegation, DelegationRequest, Plan, Station, utc_now
 from delegation.pins import Pins
 
 _SHORTEST_LIFETIME: Final = timedelta(seconds=30)
@@ -46,10 +46,6 @@ def _unheard(station: Station, words: str) -> None:
     """Take no notice of progress."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Doors:
     """What the line needs from outside.
@@ -66,7 +62,7 @@ class Doors:
     wallet: Wallet | None = None
     agree: Callable[[Plan], None] = _unasked
     progress: Callable[[Station, str], None] = _unheard
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
     settle_timeout: float = 300.0
     list_timeout: float = 15.0
 
@@ -91,14 +87,20 @@ def check_doors(d: Delegation, doors: Doors) -> None:
             expected=expected,
             found=found,
         )
-    if doors.wallet is not None and doors.wallet.address != d.request.owner:
-        raise OwnerMismatchError(
-            f"The wallet holds the key of {doors.wallet.address}, not of the owner {d.request.owner}.",
-            hint="Nothing was signed. Name the owner's wallet with --wallet.",
-            expected=d.request.owner,
-            found=doors.wallet.address,
-        )
+    if doors.wallet is not None:
+        check_wallet(doors.wallet, d.request.owner)
     check_network(d.request, doors)
+
+
+def check_wallet(wallet: Wallet, owner: str) -> None:
+    """Raise `OwnerMismatchError` unless the wallet is the owner's."""
+    if wallet.address != owner:
+        raise OwnerMismatchError(
+            f"The wallet holds the key of {wallet.address}, not of the owner {owner}.",
+            hint="Nothing was signed. Name the owner's wallet with --wallet.",
+            expected=owner,
+            found=wallet.address,
+        )
 
 
 def check_network(request: DelegationRequest, doors: Doors) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from chains.errors import NoGasError
-from delegation.flow import Doors
+from delegation.doors import Doors
 from delegation.models import DelegationRequest
 from delegation.plan import find_asset
 

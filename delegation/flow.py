@@ -11,15 +11,11 @@ from urllib.parse import urlsplit
 
 from chains.ownership import format_statement
 from delegation.approval import approve
-from delegation.approval import withdraw as withdraw
-from delegation.doors import Doors as Doors
-from delegation.doors import StatementTerms as StatementTerms
-from delegation.doors import check_doors, check_network
+from delegation.doors import Doors, check_doors, check_network
 from delegation.models import Approval, Delegation, DelegationRequest, Plan
 from delegation.pins import Asset
 from delegation.plan import check_request, find_asset, make_plan
 from delegation.submission import build_statement, tell_platform
-from delegation.submission import renew as renew
 from delegation.verify import verify_delegation
 
 

@@ -11,14 +11,13 @@ import os
 import sqlite3
 import stat
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from delegation.errors import JournalConflictError, JournalError, OwnerBusyError, UnknownDelegationError
-from delegation.models import Delegation
+from delegation.models import Delegation, utc_now
 
 _SCHEMA: Final = (
     """
@@ -194,7 +193,7 @@ class Journal:
             INSERT INTO pins (subject, value, pinned_at) VALUES (:subject, :value, :pinned_at)
             ON CONFLICT (subject) DO UPDATE SET value = :value, pinned_at = :pinned_at
             """,
-            {"subject": subject, "value": value, "pinned_at": datetime.now(UTC).isoformat()},
+            {"subject": subject, "value": value, "pinned_at": utc_now().isoformat()},
         )
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ Amounts are `Decimal` in human units or integers in base units (written as JSON 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Self, TypeVar
 
@@ -72,6 +72,11 @@ _LONGEST_AMOUNT: Final = 100  # digits; 2^256 has 78
 PLATFORM_MAXIMUM = Decimal(2_199_023_255_551)
 # From here on the shipping client shows "full access"; such an amount has to be asked for by name.
 FULL_ACCESS = Decimal(100_000_000_000)
+
+
+def utc_now() -> datetime:
+    """Return the time now, aware and in UTC; the default of every clock that can be passed in."""
+    return datetime.now(UTC)
 
 
 class Frozen(BaseModel):
@@ -140,6 +145,11 @@ class Approval(Frozen):
     sent: SignedTransaction | SentTransaction | None = None
     settlement: Settlement | None = None
     discarded: tuple[str, ...] = ()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it was signed or a sending wallet was asked, so that the chain may hold it."""
+        return self.sent is not None or self.handed_over
 
     @property
     def hash(self) -> str | None:
@@ -286,7 +296,7 @@ class Delegation(Frozen):
     @property
     def begun(self) -> bool:
         """Whether a step took effect, is on its way, or may be because a sending wallet was asked."""
-        return any(approval.sent is not None or approval.handed_over for approval in self.approval)
+        return any(approval.under_way for approval in self.approval)
 
     @property
     def touched_chain(self) -> bool:
@@ -296,10 +306,7 @@ class Delegation(Frozen):
     @property
     def in_flight(self) -> bool:
         """Whether an approval was signed or handed out that has not settled: the owner's next nonce is taken."""
-        return any(
-            (approval.sent is not None or approval.handed_over) and approval.settlement is None
-            for approval in self.approval
-        )
+        return any(approval.under_way and approval.settlement is None for approval in self.approval)
 
 
 def filled(station: _Station | None, name: str) -> _Station:

@@ -107,35 +107,21 @@ async def _carry(
     faucet: bool,
 ) -> int:
     from chains.family import parse_address
-    from delegation.cli.line import agree_on_terminal, carry_and_report
-    from delegation.errors import OwnerMismatchError
+    from delegation.cli.line import carry_and_report, open_session_doors
+    from delegation.doors import check_wallet
     from delegation.flow import new_delegation
     from delegation.models import DelegationRequest
-    from delegation.profile import open_doors
 
     profile = session.load_profile()
     chain = profile.chain(network)
     stated_owner = None if owner is None else parse_address(chain, owner)
     wallet = session.load_wallet(profile, chain.family, wallet_source)
-    if stated_owner not in {None, wallet.address}:
-        raise OwnerMismatchError(
-            f"The wallet holds the key of {wallet.address}, not of the owner {stated_owner}.",
-            hint="Nothing was signed. Name the owner's wallet with --wallet.",
-            expected=stated_owner,
-            found=wallet.address,
-        )
+    if stated_owner is not None:
+        check_wallet(wallet, stated_owner)
     request = DelegationRequest(
         network=chain.name, currency=currency, owner=wallet.address, region=profile.gateway.region, **what
     )
-    async with open_doors(
-        profile,
-        chain.name,
-        name=session.profile_name,
-        wallet=wallet,
-        rpc_url=rpc_url,
-        progress=session.progress,
-        agree=agree_on_terminal(session, yes=yes),
-    ) as doors:
+    async with open_session_doors(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as doors:
         delegation = new_delegation(request, doors)
         if dry_run:
             return await _show_dry_run(session, request, doors)

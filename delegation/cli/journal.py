@@ -79,9 +79,9 @@ async def resume_command(
     of which nothing was signed yet is made again and shown. The wallet is needed only if something still has to be
     signed. A finished delegation is only verified again.
     """
-    from delegation.cli.line import OwnersWallet, agree_on_terminal, carry_and_report
+    from delegation.cli.line import OwnersWallet, carry_and_report, open_session_doors
     from delegation.journal import open_journal
-    from delegation.profile import journal_location, open_doors
+    from delegation.profile import journal_location
 
     profile = session.load_profile()
     journal = open_journal(journal_location(session.profile_name, profile))
@@ -106,15 +106,7 @@ async def resume_command(
     wallet = OwnersWallet(
         request.owner, chain.family, lambda: session.load_wallet(profile, chain.family, wallet_source)
     )
-    async with open_doors(
-        profile,
-        chain.name,
-        name=session.profile_name,
-        wallet=wallet,
-        rpc_url=rpc_url,
-        progress=session.progress,
-        agree=agree_on_terminal(session, yes=yes),
-    ) as doors:
+    async with open_session_doors(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as doors:
         return await carry_and_report(session, delegation, doors)
 
 

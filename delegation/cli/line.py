@@ -19,9 +19,12 @@ from delegation.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
     from delegation.doors import Doors
     from delegation.models import Delegation, Plan
+    from delegation.profile import Profile
 
 _VERDICT_STATUS = {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}
 # Where the platform's faucet sends gas; there is none on Ethereum (gateway-api 2).
@@ -41,6 +44,23 @@ def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
             raise DeclinedError("You declined; nothing was signed and nothing was sent.")
 
     return agree
+
+
+def open_session_doors(
+    session: Session, profile: Profile, network: str, *, wallet: Wallet, rpc_url: str | None, yes: bool
+) -> AbstractAsyncContextManager[Doors]:
+    """Return the doors of a command that carries a delegation: it shows progress, and its plans are agreed to."""
+    from delegation.profile import open_doors
+
+    return open_doors(
+        profile,
+        network,
+        name=session.profile_name,
+        wallet=wallet,
+        rpc_url=rpc_url,
+        progress=session.progress,
+        agree=agree_on_terminal(session, yes=yes),
+    )
 
 
 class OwnersWallet:
@@ -63,16 +83,10 @@ class OwnersWallet:
 
     @cached_property
     def _wallet(self) -> Wallet:
-        from delegation.errors import OwnerMismatchError
+        from delegation.doors import check_wallet
 
         wallet = self._load()
-        if wallet.address != self.address:
-            raise OwnerMismatchError(
-                f"A signature of the owner {self.address} is needed, and the wallet at hand is {wallet.address}.",
-                hint="Name the owner's wallet with --wallet.",
-                expected=self.address,
-                found=wallet.address,
-            )
+        check_wallet(wallet, self.address)
         return wallet
 
 

@@ -31,17 +31,13 @@ from delegation.gateway.models import (
     read_priorities,
     read_wallets,
 )
-from delegation.models import DelegationToken, Proof, Region
+from delegation.models import DelegationToken, Proof, Region, utc_now
 
 _READ_ATTEMPTS: Final = 3
 _LONGEST_PAUSE: Final = 20.0
 # gateway-api 2: a token lives about ten minutes and can be used once.
 _TOKEN_LIFE: Final = timedelta(minutes=10)
 _LARGEST_BODY: Final = 4 * 1024 * 1024
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Gateway:
@@ -61,7 +57,7 @@ class Gateway:
         region: Region = "international",
         timeout: float = 15.0,
         token_timeout: float = 30.0,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         parts = _check_base_url(base_url)
         _check_secret("client key", client_key)
