@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from delegation.approval import withdraw
     from delegation.blocking import delegate
     from delegation.doors import Doors, StatementTerms
-    from delegation.errors import DelegationError
+    from delegation.errors import DelegationError, InvalidRequestError
     from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
@@ -30,6 +30,7 @@ _HOMES = {
     "Doors": "delegation.doors",
     "Finding": "delegation.models",
     "Gateway": "delegation.gateway.client",
+    "InvalidRequestError": "delegation.errors",
     "Journal": "delegation.journal",
     "Plan": "delegation.models",
     "Profile": "delegation.profile",
@@ -59,6 +60,7 @@ __all__ = [
     "Doors",
     "Finding",
     "Gateway",
+    "InvalidRequestError",
     "Journal",
     "Plan",
     "Profile",

@@ -5,8 +5,8 @@ For example, with a sandbox running: .venv/bin/python scripts/revoke_allowance.p
 
 import sys
 
-from chains import ChainError
-from delegation import DelegationError, Plan, delegate, describe_plan
+from chains import ChainError, InputError
+from delegation import DelegationError, InvalidRequestError, Plan, delegate, describe_plan
 
 
 def ask(plan: Plan) -> None:
@@ -27,7 +27,7 @@ try:
     done = delegate(network, currency, "0", agree=ask, profile=profile)
 except (ChainError, DelegationError) as error:
     print(f"Error: {error}", file=sys.stderr)
-    sys.exit(2 if error.fault == "yours" else resume)
+    sys.exit(2 if isinstance(error, (InputError, InvalidRequestError)) else resume)
 except KeyboardInterrupt:
     sys.exit(f"Interrupted. {resume}")
 print(f"{done.verification.verdict}: {done.plan.spender} may spend nothing any more.")

@@ -108,13 +108,14 @@ async def test_bad_input_ends_with_2_and_a_message(cli: CommandLine) -> None:
     assert await cli.nonce("linea", owner) == 0
 
 
-async def test_what_the_platform_stops_is_finished_by_resume(cli: CommandLine) -> None:
+@pytest.mark.parametrize("status", [500, 401])
+async def test_what_the_platform_stops_is_finished_by_resume(cli: CommandLine, status: int) -> None:
     owner = await default_wallet(cli)
-    proof = {"method": "POST", "path": "/v1/delegation/evm/post-approval", "status": 500, "times": 9}
+    proof = {"method": "POST", "path": "/v1/delegation/evm/post-approval", "status": status, "times": 9}
     await cli.platform("POST", "/sandbox/misbehave", proof)
     stopped = await run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="y\n")
     await cli.platform("DELETE", "/sandbox/misbehave")
-    assert stopped.status == 1
+    assert stopped.status == 1, "2 would say that nothing was signed"
     assert "delegation --profile sandbox resume" in stopped.err
     resumed = await cli.call("--json", "resume")
     assert (resumed.status, resumed.document["verification"]["verdict"]) == (0, "VERIFIED")
