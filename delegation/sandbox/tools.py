@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def ensure_tools() -> Tools:
 
     Raises `SandboxError` if Node.js is missing, the installation fails or this kind of machine is not served.
     """
-    node, npm = _find_node()
+    node, npm = find_node()
     modules = _cache_directory() / "node_modules"
     if not modules.is_dir():
         _install(npm, modules.parent)
@@ -67,7 +68,7 @@ def ensure_tools() -> Tools:
     )
 
 
-def _find_node() -> tuple[Path, list[str]]:
+def find_node() -> tuple[Path, list[str]]:
     """Return Node.js and the command of its npm: the machine's if it is new enough, else those of the wheel."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _node_version(node) >= _OLDEST_NODE:
@@ -184,3 +185,11 @@ def _find_surfpool(modules: Path, machine: tuple[str, str]) -> Path:
         hint="Run the sandbox on Linux x86_64 with glibc, or on macOS.",
         found=machine,
     )
+
+
+if __name__ == "__main__":
+    # scripts/setup runs this, so that what is missing is told in words.
+    try:
+        ensure_tools()
+    except SandboxError as error:
+        sys.exit(f"Error: {error}")
