@@ -50,6 +50,14 @@ async def check_done_once(line: Line, d: Delegation, *, signed: int, accepted: i
     assert (await line.statuses()).count(201) == accepted
 
 
+async def stop_at_submission(line: Line, post_approval: str = POST_APPROVAL) -> Delegation:
+    """Carry a grant of 5000 until the platform turns the access token away, before it has looked at the proof."""
+    await line.platform.misbehave(post_approval, status=401)
+    with pytest.raises(NotAuthenticatedError):
+        await line.carry("5000")
+    return line.only()
+
+
 @pytest.mark.parametrize(("network", "path"), [("linea", POST_APPROVAL), ("solana", SOLANA_POST_APPROVAL)])
 async def test_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_not_repeated(
     sandbox: Sandbox, tmp_path: Path, network: str, path: str
@@ -213,10 +221,7 @@ async def test_a_platform_that_cannot_be_reached_costs_nothing_that_is_on_chain(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        await line.platform.misbehave(POST_APPROVAL, status=401)
-        with pytest.raises(NotAuthenticatedError):
-            await line.carry("5000")
-        stopped = line.only()
+        stopped = await stop_at_submission(line)
         async with Gateway("http://127.0.0.1:9", "key", "token") as dead:
             d = stopped.model_copy(update={"gateway": "127.0.0.1:9"})
             with pytest.raises(GatewayUnreachableError):
@@ -231,10 +236,7 @@ async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same
 ) -> None:
     clock = Clock()
     async with open_line(sandbox, tmp_path, "base", now=clock) as line:
-        await line.platform.misbehave(POST_APPROVAL, status=401)
-        with pytest.raises(NotAuthenticatedError):
-            await line.carry("5000")
-        stopped = line.only()
+        stopped = await stop_at_submission(line)
         await pass_time(line, clock, 700)
         d = await carry(stopped, line.doors)
         assert d.token is not None
@@ -249,10 +251,7 @@ async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_b
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "solana") as line:
-        await line.platform.misbehave(SOLANA_POST_APPROVAL, status=401)
-        with pytest.raises(NotAuthenticatedError):
-            await line.carry("5000")
-        stopped = line.only()
+        stopped = await stop_at_submission(line, SOLANA_POST_APPROVAL)
         await line.platform.advance(700)
         with pytest.raises(RejectedError, match="Delegation token expired"):
             await carry(stopped, line.doors)
@@ -264,10 +263,7 @@ async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_b
 async def test_a_statement_that_expired_is_signed_again_for_the_same_token(sandbox: Sandbox, tmp_path: Path) -> None:
     clock = Clock()
     async with open_line(sandbox, tmp_path, "base", now=clock) as line:
-        await line.platform.misbehave(POST_APPROVAL, status=401)
-        with pytest.raises(NotAuthenticatedError):
-            await line.carry("5000")
-        stopped = line.only()
+        stopped = await stop_at_submission(line)
         await pass_time(line, clock, 150)
         d = await carry(stopped, line.doors)
         assert d.token == stopped.token
@@ -344,10 +340,7 @@ async def test_a_lost_answer_is_not_taken_for_a_yes_while_the_list_cannot_be_rea
 
 async def test_a_proof_of_another_approval_is_refused_by_a_judge_of_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        await line.platform.misbehave(POST_APPROVAL, status=401)
-        with pytest.raises(NotAuthenticatedError):
-            await line.carry("5000")
-        stopped = line.only()
+        stopped = await stop_at_submission(line)
         assert stopped.plan is not None
         lie = stopped.plan.__class__.model_validate({**stopped.plan.model_dump(), "amount": 6000 * UNIT})
         with pytest.raises(RejectedError, match="Approval amount does not match"):
