@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from chains.amounts import format_amount, parse_amount, to_base_units
+    from chains.claims import (
+        Amounts,
+        ApprovalCheck,
+        ApprovalClaim,
+        Expectations,
+        Finding,
+        OwnershipCheck,
+        OwnershipClaim,
+        Verdict,
+    )
     from chains.errors import (
         ChainError,
+        ContradictionError,
         FeeTooHighError,
         InputError,
         InvalidAddressError,
@@ -43,10 +54,14 @@ if TYPE_CHECKING:
         WrongChainError,
     )
     from chains.family import (
+        check_approval,
+        check_ownership,
+        get_head,
         is_unlimited,
         largest_amount,
         message_request,
         open_node,
+        open_rpc,
         parse_address,
         signature_scheme,
         transaction_request,
@@ -93,12 +108,15 @@ _CHAINS: Final = {
 CHAIN_NAMES: Final = tuple(_CHAINS)
 
 # Where to look for the public names, cheapest first.
-_HOMES: Final = ("chains.errors", "chains.amounts", "chains.types", "chains.family")
+_HOMES: Final = ("chains.errors", "chains.amounts", "chains.types", "chains.claims", "chains.family")
 
 __all__ = [
     "CHAIN_NAMES",
     "AllowanceIntent",
     "AllowanceState",
+    "Amounts",
+    "ApprovalCheck",
+    "ApprovalClaim",
     "ApprovalPlan",
     "ApproveOptions",
     "ApproveStep",
@@ -106,12 +124,15 @@ __all__ = [
     "Block",
     "Chain",
     "ChainError",
+    "ContradictionError",
     "EvmFee",
     "EvmTransaction",
+    "Expectations",
     "Family",
     "Fee",
     "FeePolicy",
     "FeeTooHighError",
+    "Finding",
     "InputError",
     "InvalidAddressError",
     "InvalidAmountError",
@@ -122,6 +143,8 @@ __all__ = [
     "NodeError",
     "NodeUnreachableError",
     "OtherDelegateError",
+    "OwnershipCheck",
+    "OwnershipClaim",
     "OwnershipSignature",
     "RefusedError",
     "RpcError",
@@ -144,16 +167,21 @@ __all__ = [
     "UnexpectedAllowanceError",
     "UnknownNetworkError",
     "UnsignedTransaction",
+    "Verdict",
     "Wallet",
     "WalletRefusedError",
     "WillRevertError",
     "WrongChainError",
+    "check_approval",
+    "check_ownership",
     "format_amount",
     "get_chain",
+    "get_head",
     "is_unlimited",
     "largest_amount",
     "message_request",
     "open_node",
+    "open_rpc",
     "parse_address",
     "parse_amount",
     "signature_scheme",

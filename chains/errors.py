@@ -17,7 +17,8 @@ ChainError
 │   └── WillRevertError           the network says beforehand that the transaction would fail
 ├── NodeError                     the network's: its node could not be asked, or answered nonsense
 │   ├── NodeUnreachableError
-│   └── RpcError                  the node answered with a JSON-RPC error
+│   ├── RpcError                  the node answered with a JSON-RPC error
+│   └── ContradictionError        the node's answers contradict each other: it lies or is broken
 ├── TransactionError              a transaction that left us did not do what it was meant to do
 │   ├── TransactionRevertedError  mined and failed: its nonce is used, its fee is paid, nothing was approved
 │   ├── TransactionReplacedError  another transaction took its nonce
@@ -143,6 +144,10 @@ class RpcError(NodeError):
         super().__init__(message, hint=hint, found=data)
         self.code = code
         self.data = data
+
+
+class ContradictionError(NodeError):
+    """A node's answers contradict each other or do not prove what they should, so that none of them counts."""
 
 
 class TransactionError(ChainError):

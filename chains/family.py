@@ -5,7 +5,11 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
     parse_address(text) -> str                          checked and in its canonical spelling; InvalidAddressError
     LARGEST_AMOUNT: int                                 the largest allowance in base units
     UNLIMITED_THRESHOLD: int                            allowances from here on count as unlimited
-    open_node(chain, rpc_url) -> Node
+    open_rpc(rpc_url) -> Rpc
+    open_node(chain, rpc) -> Node
+    get_head(chain, rpc, at) -> Block                   the point of the chain that counts as "now"
+    check_approval(claim, rpc, head) -> ApprovalCheck   what a node's answers say of an approval
+    check_ownership(claim, rpc) -> OwnershipCheck       what is established of a signed statement
     signed_from_raw(raw) -> SignedTransaction           the hash computed from the bytes; SignatureMismatchError
     verify_signed(unsigned, signed) -> None             the bytes are exactly what was shown; SignatureMismatchError
     verify_message(owner, message, signature) -> None   the owner signed this text; SignatureMismatchError
@@ -16,9 +20,13 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from chains.types import Chain, Family, Node, OwnershipSignature, SignedTransaction, UnsignedTransaction
+from chains.types import Block, Chain, Family, Node, OwnershipSignature, SignedTransaction, UnsignedTransaction
+
+if TYPE_CHECKING:
+    from chains.claims import ApprovalCheck, ApprovalClaim, OwnershipCheck, OwnershipClaim
+    from chains.rpc import Rpc
 
 
 def _family(family: Family) -> ModuleType:
@@ -54,8 +62,45 @@ def is_unlimited(family: Family, amount: int) -> bool:
 
 def open_node(chain: Chain, rpc_url: str | None = None) -> Node:
     """Return the door to `chain`, at `rpc_url` or else at the chain's public node."""
-    node: Node = _family(chain.family).open_node(chain, rpc_url or chain.rpc_url)
+    family = _family(chain.family)
+    node: Node = family.open_node(chain, family.open_rpc(rpc_url or chain.rpc_url))
     return node
+
+
+def open_rpc(chain: Chain, rpc_url: str | None = None) -> Rpc:
+    """Return a connection to a node of `chain`, at `rpc_url` or else at the chain's public node."""
+    rpc: Rpc = _family(chain.family).open_rpc(rpc_url or chain.rpc_url)
+    return rpc
+
+
+async def get_head(chain: Chain, rpc: Rpc, at: str = "latest") -> Block:
+    """Return the block (slot) that a node gives for `at`: `latest`, `safe`, `finalized` or a decimal number.
+
+    Asks first whether the node is one of `chain` (rule 3). Raises `WrongChainError`, `InputError` for another `at`, and
+    `NodeError` if the node does not have it.
+    """
+    head: Block = await _family(chain.family).get_head(chain, rpc, at)
+    return head
+
+
+async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
+    """Return what one node's answers say of an approval, with the state at block (slot) `head.number` as "now".
+
+    Raises `ContradictionError` if the answers contradict each other, so that none of them counts, and `NodeError` if
+    the node could not be asked.
+    """
+    check: ApprovalCheck = await _family(claim.chain.family).check_approval(claim, rpc, head)
+    return check
+
+
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None = None) -> OwnershipCheck:
+    """Return what is established of a signed statement.
+
+    Plain keys are checked without a node. With `rpc` None an EVM signature that is not the owner's own is UNDETERMINED
+    where it may be that of a contract wallet. Raises `NodeError` if a node was needed and could not be asked.
+    """
+    check: OwnershipCheck = await _family(claim.chain.family).check_ownership(claim, rpc)
+    return check
 
 
 def verify_signed(unsigned: UnsignedTransaction, signed: SignedTransaction) -> None:

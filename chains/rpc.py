@@ -7,7 +7,7 @@ some error answers, and because an audit needs the answers as they were given.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -25,10 +25,15 @@ _RATE_LIMITED: Final = frozenset({429, -32005, -32029})
 _LONGEST_PAUSE: Final = 20.0
 
 
+Listener = Callable[[str, Params, str], None]
+"""Told of every JSON-RPC answer: the method, the params and the body exactly as it was received."""
+
+
 class Rpc(Protocol):
-    """A way to ask one node; `calls` counts the questions asked so far."""
+    """A way to ask one node; `calls` counts the questions asked so far, `listener` hears the answers."""
 
     calls: int
+    listener: Listener | None
 
     async def request(self, method: str, params: Params = ()) -> Any:
         """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
@@ -60,6 +65,7 @@ class HttpRpc:
         if not _is_http_url(url):
             raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
+        self.listener: Listener | None = None
         self._shown = redact_url(url)
         self._url = url
         self._attempts = attempts
@@ -85,11 +91,11 @@ class HttpRpc:
                     asked_for = retry_after(response.headers.get("retry-after", ""))
                 else:
                     answer = self._decode(method, response)
-                    if answer.get("error") is None:
-                        return answer["result"]
-                    failure = rpc_error(method, answer["error"])
-                    if failure.code not in _RATE_LIMITED:
-                        raise failure
+                    failure = None if answer.get("error") is None else rpc_error(method, answer["error"])
+                    if failure is None or failure.code not in _RATE_LIMITED:
+                        if self.listener is not None:
+                            self.listener(method, params, response.text)
+                        return read_result(method, answer)
                     problem = failure.message
             if attempt < self._attempts:
                 await asyncio.sleep(min(0.25 * 2**attempt if asked_for is None else asked_for, _LONGEST_PAUSE))
@@ -100,20 +106,32 @@ class HttpRpc:
 
     def _decode(self, method: str, response: httpx.Response) -> dict[str, Any]:
         try:
-            answer = decode_json(response.content)
+            return decode_answer(response.content)
         except ValueError:
-            answer = None
-        if isinstance(answer, dict) and (answer.get("error") is not None or "result" in answer):
-            return answer
-        raise NodeUnreachableError(
-            f"The node {self._shown} answered {method} with HTTP {response.status_code} and no JSON-RPC result.",
-            hint="Check that the URL is that of a JSON-RPC node and that its API key, if any, is right.",
-            found=response.text[:200],
-        )
+            raise NodeUnreachableError(
+                f"The node {self._shown} answered {method} with HTTP {response.status_code} and no JSON-RPC result.",
+                hint="Check that the URL is that of a JSON-RPC node and that its API key, if any, is right.",
+                found=response.text[:200],
+            ) from None
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def decode_answer(body: str | bytes) -> dict[str, Any]:
+    """Return a JSON-RPC answer, which has a result or an error; raises `ValueError` if the body is none."""
+    answer = decode_json(body)
+    if isinstance(answer, dict) and (answer.get("error") is not None or "result" in answer):
+        return answer
+    raise ValueError("the body has neither result nor error")
+
+
+def read_result(method: str, answer: Mapping[str, Any]) -> Any:
+    """Return the `result` of a JSON-RPC answer; raise the `RpcError` of its `error`."""
+    if answer.get("error") is not None:
+        raise rpc_error(method, answer["error"])
+    return answer["result"]
 
 
 def rpc_error(method: str, error: Any) -> RpcError:

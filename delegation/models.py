@@ -22,6 +22,9 @@ from pydantic import (
 )
 
 from chains.amounts import parse_amount
+from chains.claims import Finding as Finding
+from chains.claims import Verdict as Verdict
+from chains.claims import verdict_of
 from chains.errors import InvalidAmountError
 from chains.types import (
     AllowanceState,
@@ -40,7 +43,6 @@ from chains.types import (
 from delegation.errors import InvalidRequestError
 
 Region = Literal["international", "us"]
-Verdict = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
 
 _Station = TypeVar("_Station")
 
@@ -219,16 +221,6 @@ class Submission(Frozen):
     answered_at: AwareDatetime | None = None
 
 
-class Finding(Frozen):
-    """One thing that was checked: what was expected, what was found, and what follows."""
-
-    rule: str
-    verdict: Verdict
-    message: str
-    expected: str | None = None
-    found: str | None = None
-
-
 class Verification(Frozen):
     """What the chain and the platform's list say at the end of the line, in base units and human units."""
 
@@ -242,17 +234,8 @@ class Verification(Frozen):
     def of(
         cls, findings: tuple[Finding, ...], *, at: datetime, allowance: int | None = None, block: Block | None = None
     ) -> Self:
-        """Return the verification of these findings: one REFUTED refutes, one UNDETERMINED leaves it open.
-
-        Raises `ValueError` for no findings at all: nothing checked is not VERIFIED.
-        """
-        if not findings:
-            raise ValueError("a verification needs at least one finding")
-        verdicts = {finding.verdict for finding in findings}
-        verdict: Verdict = (
-            "REFUTED" if "REFUTED" in verdicts else "UNDETERMINED" if "UNDETERMINED" in verdicts else "VERIFIED"
-        )
-        return cls(verdict=verdict, findings=findings, allowance=allowance, block=block, verified_at=at)
+        """Return the verification of these findings; raises `ValueError` for none."""
+        return cls(verdict=verdict_of(findings), findings=findings, allowance=allowance, block=block, verified_at=at)
 
 
 Station = Literal["plan", "approval", "ownership", "proof", "submission", "verification", "done"]

@@ -25,7 +25,8 @@ from chains.rpc import HttpRpc
 from delegation.errors import SandboxError
 from delegation.sandbox import Sandbox, tools
 from delegation.sandbox.artifacts import encode_call, encode_creation
-from delegation.sandbox.compile import ARTIFACTS, compile_contracts
+from delegation.sandbox.artifacts import CONTRACTS
+from delegation.sandbox.compile import compile_contracts
 from delegation.sandbox.evm_network import get_receipt, transact
 from delegation.sandbox.nodes import start_anvil, start_surfpool
 
@@ -77,7 +78,7 @@ TRANSFER = topic("Transfer(address,address,uint256)")
 
 
 async def test_the_committed_artifacts_are_what_the_compiler_makes_of_the_sources() -> None:
-    assert json.loads(ARTIFACTS.read_text()) == await asyncio.to_thread(compile_contracts)
+    assert json.loads((CONTRACTS / "artifacts.json").read_text()) == await asyncio.to_thread(compile_contracts)
 
 
 async def test_usdc_decrements_an_unlimited_allowance_and_says_nothing_of_it(ground: Ground) -> None:

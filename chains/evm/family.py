@@ -8,8 +8,10 @@ from chains.amounts import MAX_UINT256
 from chains.evm.addresses import parse_address as parse_address
 
 if TYPE_CHECKING:
+    from chains.claims import ApprovalCheck, ApprovalClaim, OwnershipCheck, OwnershipClaim
     from chains.evm.node import EvmNode
-    from chains.types import Chain, EvmTransaction, SignedTransaction
+    from chains.rpc import Rpc
+    from chains.types import Block, Chain, EvmTransaction, SignedTransaction
 
 SCHEME: Final = "eip191"
 LARGEST_AMOUNT: Final = MAX_UINT256
@@ -17,18 +19,44 @@ LARGEST_AMOUNT: Final = MAX_UINT256
 UNLIMITED_THRESHOLD: Final = 2**255
 
 
-def open_node(chain: Chain, rpc_url: str) -> EvmNode:
-    """Return the door to `chain`: http(s):// or ws(s)://, or the path of an IPC socket."""
-    from chains.evm.node import EvmNode
-
+def open_rpc(rpc_url: str) -> Rpc:
+    """Return a connection to http(s):// or ws(s)://, or to the path of an IPC socket."""
     scheme = rpc_url.partition("://")[0] if "://" in rpc_url else ""
     if scheme in {"http", "https"}:
         from chains.rpc import HttpRpc
 
-        return EvmNode(chain, HttpRpc(rpc_url))
+        return HttpRpc(rpc_url)
     from chains.evm.socket_rpc import open_socket_rpc
 
-    return EvmNode(chain, open_socket_rpc(rpc_url))
+    return open_socket_rpc(rpc_url)
+
+
+def open_node(chain: Chain, rpc: Rpc) -> EvmNode:
+    """Return the door to `chain` over a connection."""
+    from chains.evm.node import EvmNode
+
+    return EvmNode(chain, rpc)
+
+
+async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
+    """Return the block that a node gives for `latest`, `safe`, `finalized` or a decimal number."""
+    from chains.evm.approval_check import get_head as ask
+
+    return await ask(chain, rpc, at)
+
+
+async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
+    """Return what a node's answers say of an approval, with the state of block `head.number` as "now"."""
+    from chains.evm.approval_check import check_approval as check
+
+    return await check(claim, rpc, head)
+
+
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
+    """Return what is established of a signed statement; contract wallets need a node."""
+    from chains.evm.ownership_check import check_ownership as check
+
+    return await check(claim, rpc)
 
 
 def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction) -> None:

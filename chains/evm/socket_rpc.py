@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from chains.errors import InputError, NodeUnreachableError
 from chains.http import redact_url
 from chains.json_text import decode_json
-from chains.rpc import Params, rpc_error
+from chains.rpc import Listener, Params, decode_answer, read_result
 
 _TIMEOUT: Final = 15.0
 _LONGEST_ANSWER: Final = 16 * 2**20
@@ -53,6 +53,7 @@ class SocketRpc:
 
     def __init__(self, connect: Callable[[], Awaitable[_Connection]], shown: str) -> None:
         self.calls = 0
+        self.listener: Listener | None = None
         self._connect = connect
         self._shown = shown
         self._ids = count(1)
@@ -78,9 +79,7 @@ class SocketRpc:
                 # The answer may still come, and must not be taken for that of the next question.
                 await self._drop()
                 raise
-        if answer.get("error") is not None:
-            raise rpc_error(method, answer["error"])
-        return answer["result"]
+        return read_result(method, answer)
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -92,12 +91,14 @@ class SocketRpc:
         number = next(self._ids)
         await self._connection.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
         while True:
-            answer = decode_json(await self._connection.receive())
-            if not isinstance(answer, dict):
+            body = await self._connection.receive()
+            message = decode_json(body)
+            if not isinstance(message, dict):
                 raise ValueError("the answer is no JSON-RPC object")
-            if answer.get("id") == number:
-                if answer.get("error") is None and "result" not in answer:
-                    raise ValueError("the answer has neither result nor error")
+            if message.get("id") == number:
+                answer = decode_answer(body)
+                if self.listener is not None:
+                    self.listener(method, params, body if isinstance(body, str) else body.decode())
                 return answer
 
     async def _drop(self) -> None:

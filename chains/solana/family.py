@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chains.amounts import MAX_UINT64
 from chains.solana.addresses import parse_address
 from chains.solana.checks import UNLIMITED_THRESHOLD
 from chains.solana.messages import SCHEME, message_request, verify_message
 from chains.solana.transactions import signed_from_raw, signing_request, verify_signed
-from chains.types import Chain, Node
+from chains.types import Block, Chain, Node
+
+if TYPE_CHECKING:
+    from chains.claims import ApprovalCheck, ApprovalClaim, OwnershipCheck, OwnershipClaim
+    from chains.rpc import Rpc
 
 LARGEST_AMOUNT: Final = MAX_UINT64
 
 
-def open_node(chain: Chain, rpc_url: str) -> Node:
-    """Return the door to a Solana network at `rpc_url`."""
+def open_rpc(rpc_url: str) -> Rpc:
+    """Return a connection to http(s)://."""
     from chains.rpc import HttpRpc
+
+    return HttpRpc(rpc_url)
+
+
+def open_node(chain: Chain, rpc: Rpc) -> Node:
+    """Return the door to a Solana network over a connection."""
     from chains.solana.node import SolanaNode
 
-    return SolanaNode(chain, HttpRpc(rpc_url))
+    return SolanaNode(chain, rpc)
+
+
+async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
+    """Return the slot that a node has reached at `latest` (confirmed) or `finalized`; its hash is empty."""
+    from chains.solana.approval_check import get_head as ask
+
+    return await ask(chain, rpc, at)
+
+
+async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
+    """Return what a node's answers say of an approval, with the state at a slot not before `head.number` as "now"."""
+    from chains.solana.approval_check import check_approval as check
+
+    return await check(claim, rpc, head)
+
+
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
+    """Return what is established of a signed statement; no node is needed."""
+    from chains.solana.ownership_check import check_ownership as check
+
+    return await check(claim, rpc)
 
 
 __all__ = [
     "LARGEST_AMOUNT",
     "SCHEME",
     "UNLIMITED_THRESHOLD",
+    "check_approval",
+    "check_ownership",
+    "get_head",
     "message_request",
     "open_node",
+    "open_rpc",
     "parse_address",
     "signed_from_raw",
     "signing_request",

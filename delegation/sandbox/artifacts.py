@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-_ARTIFACTS: Final = Path(__file__).parent / "contracts" / "artifacts.json"
+CONTRACTS: Final = Path(__file__).parent / "contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Artifact:
 
 
 @cache
-def _read() -> dict[str, Any]:
-    contracts: dict[str, Any] = json.loads(_ARTIFACTS.read_text())["contracts"]
+def _read(directory: Path) -> dict[str, Any]:
+    contracts: dict[str, Any] = json.loads((directory / "artifacts.json").read_text())["contracts"]
     return contracts
 
 
-def get_artifact(name: str) -> Artifact:
-    """Return the contract `contracts/<name>.sol`; raises `KeyError` if there is none."""
-    compiled = _read()[name]
+def get_artifact(name: str, directory: Path = CONTRACTS) -> Artifact:
+    """Return the contract `<name>.sol` of a compiled directory; raises `KeyError` if there is none."""
+    compiled = _read(directory)[name]
     return Artifact(name, compiled["abi"], compiled["bytecode"])
 
 
@@ -39,9 +39,9 @@ def encode_call(signature: str, *arguments: Any) -> str:
     return "0x" + (keccak(text=signature)[:4] + _encode(signature, arguments)).hex()
 
 
-def encode_creation(name: str, signature: str, *arguments: Any) -> str:
+def encode_creation(name: str, signature: str, *arguments: Any, directory: Path = CONTRACTS) -> str:
     """Return what deploys a contract: its bytecode and the arguments of its `constructor(...)`, as 0x hex."""
-    return get_artifact(name).bytecode + _encode(signature, arguments).hex()
+    return get_artifact(name, directory).bytecode + _encode(signature, arguments).hex()
 
 
 def _encode(signature: str, arguments: tuple[Any, ...]) -> bytes:

@@ -1,4 +1,4 @@
-"""Compiles `contracts/*.sol` into `contracts/artifacts.json`: python -m delegation.sandbox.compile
+"""Compiles the `*.sol` of a directory into its `artifacts.json`: python -m delegation.sandbox.compile [DIRECTORY]
 
 The result is committed, so that a sandbox starts without a compiler; a test compiles again and compares.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 from delegation.errors import SandboxError
+from delegation.sandbox.artifacts import CONTRACTS
 from delegation.sandbox.tools import ensure_tools
 
-CONTRACTS: Final = Path(__file__).parent / "contracts"
-ARTIFACTS: Final = CONTRACTS / "artifacts.json"
 
 _RUN_SOLC: Final = """
 const solc = require(process.argv[1]);
@@ -24,13 +24,13 @@ process.stdout.write(JSON.stringify({ compiler: solc.version(), output: JSON.par
 """
 
 
-def compile_contracts() -> dict[str, Any]:
+def compile_contracts(directory: Path = CONTRACTS) -> dict[str, Any]:
     """Return what belongs into `artifacts.json`: ABI, creation bytecode and source hash of each contract.
 
     Raises `SandboxError` if the compiler has anything to complain of.
     """
     tools = ensure_tools()
-    sources = {path.name: path.read_text() for path in sorted(CONTRACTS.glob("*.sol"))}
+    sources = {path.name: path.read_text() for path in sorted(directory.glob("*.sol"))}
     # Cancun is the newest set of instructions that every network we stand in for executes.
     settings = {
         "evmVersion": "cancun",
@@ -72,7 +72,8 @@ def compile_contracts() -> dict[str, Any]:
 
 def main() -> None:
     """Write `artifacts.json` anew."""
-    ARTIFACTS.write_text(json.dumps(compile_contracts(), indent=1, sort_keys=True) + "\n")
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else CONTRACTS
+    (directory / "artifacts.json").write_text(json.dumps(compile_contracts(directory), indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""What is claimed of a chain, and what checking it established: claims in, findings out.
+
+A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). The rules and
+attacks cited in the code that checks are those of the project's on-chain fact sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from chains.types import BaseUnits, Block, Chain, Token
+
+Verdict: TypeAlias = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
+
+Method: TypeAlias = Literal["direct", "logs", "instruction"]
+"""How the approval was made: `direct` is the owner's own transaction that calls `approve` and nothing else; `logs` is
+any other way, established from the token's log and the state after it; `instruction` is an SPL Token instruction."""
+
+State: TypeAlias = Literal["active", "reduced", "replaced", "revoked", "exceeds", "pending", "dropped", "reorganised"]
+"""What has become of the approval: `active` as it was made; `reduced` by spending, down to nothing as well; `replaced`
+by another approval or, of its nonce, by another transaction; `revoked`; `exceeds`: the chain now allows more than was
+claimed; `pending`: not in a block yet; `dropped`: no block has it and its nonce is free; `reorganised`: the block that
+held it is not part of the chain any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked, named by its rule: what was expected, what was found, and what follows."""
+
+    rule: str
+    verdict: Verdict
+    message: str
+    expected: str | None = None
+    found: str | None = None
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """Return what findings amount to: one REFUTED refutes, else one UNDETERMINED leaves it open.
+
+    Raises `ValueError` for no findings at all: nothing checked is not VERIFIED.
+    """
+    verdicts = {finding.verdict for finding in findings}
+    if not verdicts:
+        raise ValueError("a verdict needs at least one finding")
+    if "REFUTED" in verdicts:
+        return "REFUTED"
+    return "UNDETERMINED" if "UNDETERMINED" in verdicts else "VERIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalClaim:
+    """What is said of an approval: by `transaction`, `owner` let `spender` have `amount` base units of `token`.
+
+    `transaction` is a hash (0x and lower-case hex) or a base58 signature; addresses are in their canonical spelling. An
+    `amount` from the family's unlimited threshold on claims "unlimited". `raw` are the signed bytes (0x hex or base64)
+    where they are known, and `block` the block that is said to have held the transaction: with these it can be told
+    what became of a transaction that the chain does not hold.
+    """
+
+    chain: Chain
+    transaction: str
+    token: Token
+    owner: str
+    spender: str
+    amount: BaseUnits
+    raw: str | None = None
+    block: Block | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Four different amounts in base units, None where unknown: what was approved, what is left of it, what the owner
+    has, and what the spender could take now (0 while frozen or paused)."""
+
+    authorised: BaseUnits | None = None
+    remaining: BaseUnits | None = None
+    balance: BaseUnits | None = None
+    spendable: BaseUnits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalCheck:
+    """What one node's answers say of an `ApprovalClaim`.
+
+    `via` names what carried an indirect approval, for example `safe`, `erc4337`, `eip7702`, `permit` or `batch`.
+    `included` is the block of the transaction, `head` the block (slot) whose state is "now". `blocked` are the reasons
+    why an allowance cannot be spent at present. `proved` says whether inclusion and allowance are proved under the
+    hashes of these blocks (tier T2). `facts` are the raw values that honest nodes must agree on, `exhibits` the
+    evidence as JSON: it must follow from the answers alone, so that it can be derived again offline.
+    """
+
+    findings: tuple[Finding, ...]
+    method: Method | None = None
+    via: str | None = None
+    state: State | None = None
+    amounts: Amounts = Amounts()
+    blocked: tuple[str, ...] = ()
+    included: Block | None = None
+    head: Block | None = None
+    finality: str | None = None
+    proved: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+    exhibits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """What an ownership statement must say besides owner and chain; there are no defaults (rule 26).
+
+    None means that nobody knows what to expect, so that it is not checked, and a result says so. Where `uri` is None
+    and `domain` is not, the statement's URI must be of that domain. `at` is the moment at which the statement must be
+    valid; `skew` how far the signer's clock may be ahead of ours.
+    """
+
+    domain: str | None
+    uri: str | None
+    nonce: str | None
+    at: datetime
+    skew: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipClaim:
+    """What is said of a statement: `owner` signed exactly the text `message`, an ownership statement for `chain`."""
+
+    chain: Chain
+    owner: str
+    message: str
+    signature: str
+    expectations: Expectations
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipCheck:
+    """What was established of an `OwnershipClaim`.
+
+    `method` is `eoa-ecdsa`, `erc1271`, `erc6492`, `ed25519-raw`, `ed25519-offchain-v0`, `ed25519-offchain-v0-legacy` or
+    `ed25519-offchain-v1`; None where no signature fits. `normalised` names the departure from the canonical form that
+    was put right (`v-0-or-1`, `eip2098`). `block` is where a contract was asked, `delegate` the code that an EIP-7702
+    account runs, `not_checked` what no expectation was given for.
+    """
+
+    findings: tuple[Finding, ...]
+    method: str | None = None
+    normalised: str | None = None
+    block: Block | None = None
+    delegate: str | None = None
+    not_checked: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
