@@ -7,6 +7,7 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
     UNLIMITED_THRESHOLD: int                            allowances from here on count as unlimited
     open_rpc(rpc_url) -> Rpc
     open_node(chain, rpc) -> Node
+    get_decimals(rpc, token) -> int
     get_head(chain, rpc, at) -> Block                   the point of the chain that counts as "now"
     check_approval(claim, rpc, head) -> ApprovalCheck   what a node's answers say of an approval
     check_ownership(claim, rpc) -> OwnershipCheck       what is established of a signed statement
@@ -81,6 +82,12 @@ async def get_head(chain: Chain, rpc: Rpc, at: str = "latest") -> Block:
     """
     head: Block = await _family(chain.family).get_head(chain, rpc, at)
     return head
+
+
+async def get_decimals(chain: Chain, rpc: Rpc, token: str) -> int:
+    """Return how many decimals the token at this address says it has; raises `TokenRefusedError` if it is no token."""
+    decimals: int = await _family(chain.family).get_decimals(rpc, token)
+    return decimals
 
 
 async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
+
+# A segment such as `v1` or `mainnet` is none; the keys of providers have 20 characters and more.
+_SHORTEST_KEY: Final = 12
 
 
 def open_http_client(url: str, **settings: Any) -> httpx.AsyncClient:
@@ -50,3 +53,11 @@ def retry_after(header: str, *, now: datetime | None = None) -> float | None:
     if moment.tzinfo is None:
         return None
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """Return the parts of a node's URL that may be a key: user name, password, long path segments, query values."""
+    parts = urlsplit(url)
+    path = [segment for segment in parts.path.split("/") if len(segment) >= _SHORTEST_KEY]
+    query = [value for pair in parts.query.split("&") if (value := pair.rpartition("=")[2])]
+    return tuple(secret for secret in (parts.username, parts.password, *path, *query) if secret)

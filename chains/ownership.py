@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from chains.errors import InvalidAddressError, InvalidStatementError
@@ -91,8 +91,8 @@ _NONCE_RULES: Final = {
 }
 
 _DATE_TIME: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:(?P<second>[0-9]{2})(?:\.[0-9]+)?"
+    r"(?P<zone>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 _FIRST_LINE: Final = re.compile(
@@ -309,26 +309,15 @@ def _parse_time(field: str, text: str) -> datetime:
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         raise _invalid(field, text, "it must be an RFC 3339 date-time with its zone, like 2026-01-01T00:00:00.000Z")
-    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
-    zone: timezone = UTC
-    if sign is not None:
-        offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
-        zone = timezone(-offset if sign == "-" else offset)
-    microsecond = 0 if fraction is None else int(fraction[:6].ljust(6, "0"))
-    leap = second == "60"
+    leap = match["second"] == "60"
+    written = text.upper()
     try:
-        moment = datetime(
-            int(year),
-            int(month),
-            int(day),
-            int(hour),
-            int(minute),
-            59 if leap else int(second),
-            0 if leap else microsecond,
-            zone,
-        ).astimezone(UTC)
         if leap:
-            moment += timedelta(seconds=1)
+            # `datetime` has no leap seconds: the moment after 59 is the same. A fraction of one is cut off.
+            last = datetime.fromisoformat(f"{written[:17]}59{match['zone'].upper()}")
+            moment = last.astimezone(UTC) + timedelta(seconds=1)
+        else:
+            moment = datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise _invalid(field, text, "there was no such moment") from error
     # Leap seconds are put in at the end of the last day of a month, UTC (RFC 3339 section 5.7).

@@ -10,39 +10,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chains.claims import Finding
     from delegation.approval import withdraw
     from delegation.blocking import delegate
+    from delegation.claimed_asset import claim_approval, find_claimed_asset
+    from delegation.claims import Claim, ClaimedApproval, ClaimedStatement, Terms
     from delegation.doors import Doors, StatementTerms
     from delegation.errors import DelegationError, InvalidRequestError
+    from delegation.evidence import verify_evidence, write_evidence
+    from delegation.examination import examine, judge
     from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
-    from delegation.models import Delegation, DelegationRequest, Finding, Plan, Proof, Verification
+    from delegation.models import Delegation, DelegationRequest, Plan, Proof, Verification, utc_now
     from delegation.plan import describe_plan
     from delegation.profile import Profile, load_profile, open_doors, save_profile
+    from delegation.report import Report, describe_report
     from delegation.signing import SigningRequest, answer, awaiting
     from delegation.submission import renew
 
 _HOMES = {
+    "Claim": "delegation.claims",
+    "ClaimedApproval": "delegation.claims",
+    "ClaimedStatement": "delegation.claims",
     "Delegation": "delegation.models",
     "DelegationError": "delegation.errors",
     "DelegationRequest": "delegation.models",
     "Doors": "delegation.doors",
-    "Finding": "delegation.models",
+    "Finding": "chains.claims",
     "Gateway": "delegation.gateway.client",
     "InvalidRequestError": "delegation.errors",
     "Journal": "delegation.journal",
     "Plan": "delegation.models",
     "Profile": "delegation.profile",
     "Proof": "delegation.models",
+    "Report": "delegation.report",
     "SigningRequest": "delegation.signing",
     "StatementTerms": "delegation.doors",
+    "Terms": "delegation.claims",
     "Verification": "delegation.models",
     "answer": "delegation.signing",
     "awaiting": "delegation.signing",
     "carry": "delegation.flow",
+    "claim_approval": "delegation.claimed_asset",
     "delegate": "delegation.blocking",
     "describe_plan": "delegation.plan",
+    "describe_report": "delegation.report",
+    "examine": "delegation.examination",
+    "find_claimed_asset": "delegation.claimed_asset",
+    "judge": "delegation.examination",
     "load_profile": "delegation.profile",
     "new_delegation": "delegation.flow",
     "open_doors": "delegation.profile",
@@ -50,10 +66,16 @@ _HOMES = {
     "preview": "delegation.flow",
     "renew": "delegation.submission",
     "save_profile": "delegation.profile",
+    "utc_now": "delegation.models",
+    "verify_evidence": "delegation.evidence",
     "withdraw": "delegation.approval",
+    "write_evidence": "delegation.evidence",
 }
 
 __all__ = [
+    "Claim",
+    "ClaimedApproval",
+    "ClaimedStatement",
     "Delegation",
     "DelegationError",
     "DelegationRequest",
@@ -65,14 +87,21 @@ __all__ = [
     "Plan",
     "Profile",
     "Proof",
+    "Report",
     "SigningRequest",
     "StatementTerms",
+    "Terms",
     "Verification",
     "answer",
     "awaiting",
     "carry",
+    "claim_approval",
     "delegate",
     "describe_plan",
+    "describe_report",
+    "examine",
+    "find_claimed_asset",
+    "judge",
     "load_profile",
     "new_delegation",
     "open_doors",
@@ -80,7 +109,10 @@ __all__ = [
     "preview",
     "renew",
     "save_profile",
+    "utc_now",
+    "verify_evidence",
     "withdraw",
+    "write_evidence",
 ]
 
 

@@ -22,9 +22,7 @@ from pydantic import (
 )
 
 from chains.amounts import parse_amount
-from chains.claims import Finding as Finding
-from chains.claims import Verdict as Verdict
-from chains.claims import verdict_of
+from chains.claims import Finding, Verdict, verdict_of
 from chains.errors import InvalidAmountError
 from chains.types import (
     AllowanceState,

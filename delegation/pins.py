@@ -41,6 +41,18 @@ class PinStore(Protocol):
         ...
 
 
+class NoPins:
+    """A pin store that holds nothing, so that only built-in pins count."""
+
+    def get_pin(self, subject: str) -> str | None:
+        """Return None."""
+        return None
+
+    def set_pin(self, subject: str, value: str) -> None:
+        """Raise `InvalidRequestError`: there is no place for a pin."""
+        raise InvalidRequestError(f"Without a profile there is no place to pin {subject}.", found=value)
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """What an approval is about: the token, and the spender the platform names for its network."""
@@ -113,17 +125,22 @@ class Pins:
             if not check.agrees:
                 self._store.set_pin(self._key(check.subject), check.found)
 
-    def pinned_asset(self, network: str, currency: str) -> Asset:
-        """Return the pinned spender and token, without asking the platform; used to revoke while it cannot be reached.
-
-        Raises `InvalidRequestError` if they are not known.
-        """
+    def find_pinned(self, network: str, currency: str) -> tuple[Token | None, str | None]:
+        """Return the pinned token and spender, each None where it is not known; the platform is not asked."""
         spender = self._store.get_pin(self._key(f"{network}/spender"))
         stored_token = self._store.get_pin(self._key(f"{network}/token/{currency}"))
         token = _token_from(currency, stored_token) if stored_token else None
         if self._host in PRODUCTION_HOSTS:
             spender = spender or self._built_in_spender(network)
             token = token or _built_in_token(network, currency)
+        return token, spender
+
+    def pinned_asset(self, network: str, currency: str) -> Asset:
+        """Return the pinned spender and token, without asking the platform; used to revoke while it cannot be reached.
+
+        Raises `InvalidRequestError` if they are not known.
+        """
+        token, spender = self.find_pinned(network, currency)
         if spender is None or token is None:
             raise InvalidRequestError(
                 f"No spender and token are pinned for {currency} on {network}, and the platform is not to be asked.",

@@ -48,6 +48,16 @@ def _require_url(url: str) -> str:
     return url
 
 
+def require_node_url(url: str) -> None:
+    """Raise `InvalidRequestError`, which does not repeat it, unless this can be the URL or the socket of a node."""
+    try:
+        _require_url(url)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"The URL given for the node cannot be used: {error}.", hint="Give the whole of it, such as https://host."
+        ) from None
+
+
 _Url = Annotated[str, AfterValidator(_require_url)]
 
 
@@ -217,13 +227,7 @@ async def open_doors(
     """
     chain = profile.chain(network)
     if rpc_url is not None:
-        try:
-            _require_url(rpc_url)
-        except ValueError as error:
-            raise InvalidRequestError(
-                f"The URL given for the node cannot be used: {error}.",
-                hint="Give the whole of it, such as https://host.",
-            ) from None
+        require_node_url(rpc_url)
     node = open_node(chain, rpc_url)
     gateway = profile.gateway_door()
     journal = open_journal(journal_location(name, profile))

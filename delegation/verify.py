@@ -11,12 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from chains.amounts import format_amount
+from chains.claims import Finding, Verdict
 from chains.errors import NodeError
 from chains.types import AllowanceState, Node
 from delegation.errors import DelegationError, GatewayError
 from delegation.gateway.client import Gateway
 from delegation.gateway.models import ExternalWallet
-from delegation.models import Delegation, Finding, Plan, Verdict, Verification
+from delegation.models import Delegation, Plan, Verification
 from delegation.plan import find_row
 
 _PAUSE = 0.5

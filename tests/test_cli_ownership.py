@@ -83,9 +83,10 @@ async def test_a_statement_of_another_address_or_chain_is_refuted(cli: CommandLi
     wrong_chain = await verify(cli, "base", wallets["linea"].address, signed["message"], signed["signature"])
     assert (wrong_owner.status, wrong_chain.status) == (1, 1)
     verdicts = {finding["rule"]: finding["verdict"] for finding in wrong_owner.document["findings"]}
-    assert verdicts == {"signature": "REFUTED", "address": "REFUTED", "chain-id": "VERIFIED"}
+    assert {rule for rule, verdict in verdicts.items() if verdict == "REFUTED"} == {"signature", "address"}
+    assert verdicts["chain-id"] == "VERIFIED"
     verdicts = {finding["rule"]: finding["verdict"] for finding in wrong_chain.document["findings"]}
-    assert verdicts == {"signature": "VERIFIED", "address": "VERIFIED", "chain-id": "REFUTED"}
+    assert {rule for rule, verdict in verdicts.items() if verdict == "REFUTED"} == {"chain-id"}
 
 
 @pytest.mark.parametrize(

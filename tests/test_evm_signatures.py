@@ -8,8 +8,16 @@ from eth_account.messages import encode_defunct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.errors import SignatureMismatchError
-from chains.evm.signatures import SECP256K1_ORDER, message_digest, message_request, verify_message
+from chains.errors import InvalidStatementError, SignatureMismatchError
+from chains.evm.signatures import (
+    SECP256K1_ORDER,
+    message_digest,
+    message_request,
+    parse_signature,
+    recover_address,
+    recover_signer,
+    verify_message,
+)
 
 KEY = "0x" + "4c" * 32
 OWNER = Account.from_key(KEY).address
@@ -51,6 +59,28 @@ def test_a_signature_of_the_owner_is_accepted() -> None:
 def test_a_text_that_looks_like_hex_is_signed_as_text(message: str) -> None:
     message = "0x68656c6c6f" + message
     verify_message(OWNER, message, sign(message))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, SECP256K1_ORDER - 1), st.binary(max_size=40))
+def test_the_signer_is_the_one_another_implementation_signed_with(key: int, body: bytes) -> None:
+    account = Account.from_key(key.to_bytes(32))
+    made = account.unsafe_sign_hash(message_digest(body.hex()))
+    signature = bytes(made.signature)
+    assert parse_signature("0x" + signature.hex()) == signature
+    assert recover_signer(message_digest(body.hex()), signature) == bytes.fromhex(account.address[2:])
+    assert recover_address(message_digest(body.hex()), made.v - 27, made.r, made.s) == account.address
+
+
+@pytest.mark.parametrize(("r", "s"), [(2**256, 1), (1, 2**256), (2**300, 2**300)])
+def test_numbers_that_do_not_fit_into_32_bytes_are_out_of_range(r: int, s: int) -> None:
+    with pytest.raises(SignatureMismatchError, match="range"):
+        recover_address(bytes(32), 0, r, s)
+
+
+def test_a_text_with_half_a_surrogate_pair_has_no_digest() -> None:
+    with pytest.raises(InvalidStatementError, match="UTF-8"):
+        message_digest("half \ud800")
 
 
 def test_another_text_is_refused() -> None:

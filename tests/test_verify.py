@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from line_lab import UNIT, WALLET_LIST, Line, open_line
 
+from chains.claims import Finding
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc
 from chains.types import Node
 from delegation import Delegation, carry
 from delegation.errors import DelegationError
-from delegation.models import Finding, Verification
+from delegation.models import Verification
 from delegation.sandbox import Sandbox
 from delegation.verify import verify_delegation
 

@@ -12,6 +12,9 @@ ZERO_ADDRESS: Final = "0x" + "0" * 40
 _HEX_ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _BASE58: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
 
+# EIP-55: a letter is a capital where the digest of all digits has 8 or more.
+_CAPITAL_MARKS: Final = bytes.maketrans(b"0123456789abcdef", bytes(8) + b"\x40" * 8)
+
 
 def keccak256(data: bytes) -> bytes:
     """Return the Keccak-256 digest of `data` (the pre-standard padding that Ethereum uses, not SHA3-256)."""
@@ -22,11 +25,11 @@ def keccak256(data: bytes) -> bytes:
 
 def to_checksum_address(address: bytes) -> str:
     """Return 20 address bytes in the mixed-case spelling of EIP-55."""
-    lower = address.hex()
-    digest = keccak256(lower.encode("ascii")).hex()
-    return "0x" + "".join(
-        letter.upper() if int(nibble, 16) >= 8 else letter for letter, nibble in zip(lower, digest, strict=False)
-    )
+    lower = address.hex().encode()
+    marks = keccak256(lower)[:20].hex().encode().translate(_CAPITAL_MARKS)
+    # For all 40 at once: a letter has the bit 0x40 and a digit has not, and without its bit 0x20 a letter is a capital.
+    capitals = int.from_bytes(lower) & int.from_bytes(marks)
+    return "0x" + (int.from_bytes(lower) ^ capitals >> 1).to_bytes(40).decode()
 
 
 def parse_address(text: str) -> str:

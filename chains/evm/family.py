@@ -38,6 +38,23 @@ def open_node(chain: Chain, rpc: Rpc) -> EvmNode:
     return EvmNode(chain, rpc)
 
 
+async def get_decimals(rpc: Rpc, token: str) -> int:
+    """Return how many decimals a token says it has; raises `TokenRefusedError` if it does not answer."""
+    from chains.errors import TokenRefusedError
+    from chains.evm.erc20 import decode_uint256, encode_decimals
+    from chains.evm.simulation import call_contract
+
+    result = await call_contract(rpc, token, encode_decimals(), "latest")
+    try:
+        return decode_uint256(result.returned if result.success else b"")
+    except ValueError:
+        raise TokenRefusedError(
+            f"{token} does not say how many decimals it has, so it is no token.",
+            hint="Check the network and the token's address.",
+            found=token,
+        ) from None
+
+
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the block that a node gives for `latest`, `safe`, `finalized` or a decimal number."""
     from chains.evm.approval_check import get_head as ask

@@ -32,6 +32,21 @@ def open_node(chain: Chain, rpc: Rpc) -> Node:
     return SolanaNode(chain, rpc)
 
 
+async def get_decimals(rpc: Rpc, token: str) -> int:
+    """Return the decimals of a mint; raises `TokenRefusedError` if the address is none."""
+    from chains.errors import TokenRefusedError
+    from chains.solana.answers import account_data, take
+    from chains.solana.token import decode_mint
+
+    answer = await rpc.request("getAccountInfo", [parse_address(token), {"encoding": "base64"}])
+    account = take(answer, dict).get("value")
+    if account is None:
+        raise TokenRefusedError(
+            f"There is no token at {token}.", hint="Check the network and the token's address.", found=token
+        )
+    return decode_mint(take(account, str, "owner"), account_data(account)).decimals
+
+
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the slot that a node has reached at `latest` (confirmed) or `finalized`; its hash is empty."""
     from chains.solana.approval_check import get_head as ask
@@ -59,6 +74,7 @@ __all__ = [
     "UNLIMITED_THRESHOLD",
     "check_approval",
     "check_ownership",
+    "get_decimals",
     "get_head",
     "message_request",
     "open_node",

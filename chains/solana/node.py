@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from chains.errors import (
     NodeError,
@@ -21,6 +21,7 @@ from chains.errors import (
 )
 from chains.rpc import Rpc
 from chains.solana.addresses import SYSTEM_PROGRAM, TOKEN_PROGRAMS, get_associated_token_address
+from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, data_bytes, nonsense, take
 from chains.solana.checks import (
     OwnerAccounts,
     check_approval,
@@ -60,8 +61,6 @@ from chains.types import (
 if TYPE_CHECKING:
     from solders.message import VersionedMessage
 
-_T = TypeVar("_T")
-
 _BLOCKHASH_LIFETIME: Final = 150  # blocks; MAX_PROCESSING_AGE of the runtime
 _RESEND_AFTER: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
@@ -70,7 +69,6 @@ _LAG_ATTEMPTS: Final = 25
 _LAG_PAUSE: Final = 0.4  # seconds: one slot
 _HISTORY: Final = 25  # transactions of a token account looked through for an approval
 
-_MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
 _METHOD_NOT_FOUND: Final = -32601
 
 
@@ -136,7 +134,7 @@ class SolanaNode:
                 found=accounts.address,
             )
         answer = await self._rpc.request("getLatestBlockhash", [{"commitment": "confirmed"}])
-        blockhash = _take(answer, str, "value", "blockhash")
+        blockhash = take(answer, str, "value", "blockhash")
         instructions = build_instructions(intent, step.amount, accounts.mint.program, create=create)
         message = build_message(
             intent.owner, instructions, blockhash, price=fee.compute_unit_price, limit=fee.compute_unit_limit
@@ -146,7 +144,7 @@ class SolanaNode:
             sender=intent.owner,
             message=b64encode(message).decode(),
             blockhash=blockhash,
-            last_valid_block_height=_take(answer, int, "value", "lastValidBlockHeight"),
+            last_valid_block_height=take(answer, int, "value", "lastValidBlockHeight"),
             fee=fee if create else replace(fee, rent_lamports=0),
         )
 
@@ -211,7 +209,7 @@ class SolanaNode:
                 retry_at = clock() + _RESEND_AFTER
             if status is not None and status.get("confirmationStatus") == "finalized":
                 if isinstance(sent, SentTransaction):
-                    await self._require_made(unsigned, sent.hash, _take(status, int, "slot"))
+                    await self._require_made(unsigned, sent.hash, take(status, int, "slot"))
                 if status.get("err") is not None:
                     raise TransactionRevertedError(
                         f"The transaction failed: {describe_error(status['err'], message)}.",
@@ -219,7 +217,7 @@ class SolanaNode:
                         found=status["err"],
                         transaction_hash=sent.hash,
                     )
-                return await self._get_settlement(intent, step, unsigned, sent.hash, _take(status, int, "slot"))
+                return await self._get_settlement(intent, step, unsigned, sent.hash, take(status, int, "slot"))
             if clock() >= deadline:
                 raise TransactionPendingError(
                     f"The transaction is not final after {timeout:g} seconds; it may still take effect.",
@@ -245,10 +243,10 @@ class SolanaNode:
             "getSignaturesForAddress", [source, {"limit": _HISTORY, "commitment": "confirmed"}]
         )
         unread: RpcError | None = None
-        for entry in _take(listed, list):
-            if _take(entry, dict).get("err") is not None:
+        for entry in take(listed, list):
+            if take(entry, dict).get("err") is not None:
                 continue
-            signature, slot = _take(entry, str, "signature"), _take(entry, int, "slot")
+            signature, slot = take(entry, str, "signature"), take(entry, int, "slot")
             try:
                 message = await self._get_message(signature)
             except RpcError as error:
@@ -265,7 +263,7 @@ class SolanaNode:
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:
         """Return whether a fork can still take this transaction: the finalized height has not passed its last one."""
         epoch = await self._rpc.request("getEpochInfo", [{"commitment": "finalized"}])
-        return _take(epoch, int, "blockHeight") <= _solana(unsigned).last_valid_block_height
+        return take(epoch, int, "blockHeight") <= _solana(unsigned).last_valid_block_height
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -283,16 +281,16 @@ class SolanaNode:
                 hint="Nothing was signed. Check the token's address and the network.",
                 found=token.address,
             )
-        mint = decode_mint(_take(mint_account, str, "owner"), _data(mint_account))
+        mint = decode_mint(take(mint_account, str, "owner"), account_data(mint_account))
         check_mint(token, mint)
         address = sources[mint.program]
         found = dict(zip(sources, held, strict=True))[mint.program]
         # Anybody can send lamports to the address of an account that does not exist yet; it is then the system's.
-        exists = found is not None and _take(found, str, "owner") != SYSTEM_PROGRAM
-        account = decode_token_account(_take(found, str, "owner"), _data(found)) if exists else None
+        exists = found is not None and take(found, str, "owner") != SYSTEM_PROGRAM
+        account = decode_token_account(take(found, str, "owner"), account_data(found)) if exists else None
         if account is not None:
             check_owner(token, owner, address, account)
-        lamports = 0 if native is None else _take(native, int, "lamports")
+        lamports = 0 if native is None else take(native, int, "lamports")
         return OwnerAccounts(slot, lamports, mint, address, account)
 
     async def _read(self, addresses: list[str], commitment: str, min_slot: int) -> tuple[int, list[Any]]:
@@ -302,12 +300,12 @@ class SolanaNode:
             try:
                 answer = await self._rpc.request("getMultipleAccounts", [addresses, config])
             except RpcError as error:
-                if error.code != _MIN_CONTEXT_SLOT_NOT_REACHED:
+                if error.code != MIN_CONTEXT_SLOT_NOT_REACHED:
                     raise
             else:
-                slot, accounts = _take(answer, int, "context", "slot"), _take(answer, list, "value")
+                slot, accounts = take(answer, int, "context", "slot"), take(answer, list, "value")
                 if len(accounts) != len(addresses):
-                    raise _nonsense(answer)
+                    raise nonsense(answer)
                 if slot >= min_slot:
                     return slot, accounts
             await asyncio.sleep(_LAG_PAUSE)
@@ -333,14 +331,14 @@ class SolanaNode:
             fee,
             compute_unit_limit=choose_limit(units),
             compute_unit_price=choose_price(
-                [_take(entry, int, "prioritizationFee") for entry in _take(recent, list)], intent.options.max_fee_cap
+                [take(entry, int, "prioritizationFee") for entry in take(recent, list)], intent.options.max_fee_cap
             ),
         )
         check_gas(accounts.lamports, fee, keep)
         return fee
 
     async def _get_rent(self, size: int) -> int:
-        return _take(await self._rpc.request("getMinimumBalanceForRentExemption", [size]), int)
+        return take(await self._rpc.request("getMinimumBalanceForRentExemption", [size]), int)
 
     async def _simulate(self, message: bytes) -> int:
         unsigned = b64encode(bytes([1]) + bytes(64) + message).decode()
@@ -351,14 +349,14 @@ class SolanaNode:
             "commitment": "confirmed",
         }
         answer = await self._rpc.request("simulateTransaction", [unsigned, config])
-        error = _take(answer, dict, "value").get("err")
+        error = take(answer, dict, "value").get("err")
         if error is not None:
             raise WillRevertError(
                 f"The network says that the approval would fail: {describe_error(error, message)}.",
                 hint="Nothing was signed. Check the wallet's token account; the reason is the network's.",
                 found=error,
             )
-        return _take(answer, int, "value", "unitsConsumed")
+        return take(answer, int, "value", "unitsConsumed")
 
     async def _broadcast(self, signed: SignedTransaction, *, preflight: bool) -> None:
         config = {
@@ -383,12 +381,12 @@ class SolanaNode:
         Raises `NodeError` if it does not and the node has not seen `min_slot` yet.
         """
         answer = await self._rpc.request("getSignatureStatuses", [[signature], {"searchTransactionHistory": True}])
-        statuses = _take(answer, list, "value")
+        statuses = take(answer, list, "value")
         if len(statuses) != 1:
-            raise _nonsense(answer)
+            raise nonsense(answer)
         if statuses[0] is not None:
-            return _take(statuses[0], dict)
-        if _take(answer, int, "context", "slot") < min_slot:
+            return take(statuses[0], dict)
+        if take(answer, int, "context", "slot") < min_slot:
             raise NodeError(
                 "The node is behind and cannot say whether the transaction was taken.",
                 hint="Nothing was lost. Run it again in a minute, or name another node.",
@@ -404,7 +402,7 @@ class SolanaNode:
         if isinstance(sent, SignedTransaction):
             return unsigned.last_valid_block_height
         answer = await self._rpc.request("getLatestBlockhash", [{"commitment": "processed"}])
-        return max(unsigned.last_valid_block_height, _take(answer, int, "value", "lastValidBlockHeight"))
+        return max(unsigned.last_valid_block_height, take(answer, int, "value", "lastValidBlockHeight"))
 
     async def _has_expired(self, signature: str, last_height: int) -> bool:
         """Return whether no fork can take the transaction any more and none has.
@@ -413,9 +411,9 @@ class SolanaNode:
         slot: behind one URL there may be several nodes, and one that is behind knows nothing.
         """
         epoch = await self._rpc.request("getEpochInfo", [{"commitment": "finalized"}])
-        if _take(epoch, int, "blockHeight") <= last_height:
+        if take(epoch, int, "blockHeight") <= last_height:
             return False
-        slot = _take(epoch, int, "absoluteSlot")
+        slot = take(epoch, int, "absoluteSlot")
         return await self._get_status(signature, min_slot=slot) is None
 
     async def _require_made(self, unsigned: SolanaTransaction, signature: str, slot: int) -> None:
@@ -465,18 +463,18 @@ class SolanaNode:
     async def _get_transaction(self, signature: str, commitment: str) -> dict[str, Any] | None:
         config = {"encoding": "base64", "commitment": commitment, "maxSupportedTransactionVersion": 0}
         answer = await self._rpc.request("getTransaction", [signature, config])
-        return None if answer is None else _take(answer, dict)
+        return None if answer is None else take(answer, dict)
 
     async def _get_message(self, signature: str) -> VersionedMessage:
         """Return the message of a transaction that the node has listed."""
         answer = await self._get_transaction(signature, "confirmed")
         if answer is None:
             raise RpcError(f"The node lists the transaction {signature} but does not serve it.", code=0)
-        return read_message(parse_wire(_data_bytes(_take(answer, list, "transaction")))[1])
+        return read_message(parse_wire(data_bytes(take(answer, list, "transaction")))[1])
 
     async def _get_height(self, slot: int) -> int:
         config = {"transactionDetails": "none", "rewards": False, "maxSupportedTransactionVersion": 0}
-        return _take(await self._rpc.request("getBlock", [slot, config]), int, "blockHeight")
+        return take(await self._rpc.request("getBlock", [slot, config]), int, "blockHeight")
 
 
 def _makes_approval(message: VersionedMessage, unsigned: SolanaTransaction) -> bool:
@@ -492,34 +490,3 @@ def _solana(unsigned: UnsignedTransaction) -> SolanaTransaction:
     if not isinstance(unsigned, SolanaTransaction):
         raise SignatureMismatchError("This transaction is for an EVM network, not for Solana.", found=unsigned.kind)
     return unsigned
-
-
-def _nonsense(answer: object) -> NodeError:
-    return NodeError(
-        "The node's answer does not have the form that Solana nodes give.",
-        hint="Check that the URL is that of a Solana node, or name another node.",
-        found=str(answer)[:200],
-    )
-
-
-def _take(answer: Any, kind: type[_T], *path: str) -> _T:
-    for name in path:
-        answer = answer.get(name) if isinstance(answer, dict) else None
-    if not isinstance(answer, kind) or isinstance(answer, bool):
-        raise _nonsense(answer)
-    return answer
-
-
-def _data(account: Any) -> bytes:
-    return _data_bytes(_take(account, list, "data"))
-
-
-def _data_bytes(pair: list[Any]) -> bytes:
-    """Return the bytes of the RPC's `[text, "base64"]`."""
-    try:
-        text, encoding = pair
-        if encoding == "base64":
-            return b64decode(text, validate=True)
-    except (TypeError, ValueError) as error:
-        raise _nonsense(pair) from error
-    raise _nonsense(pair)

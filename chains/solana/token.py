@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TOKEN_ACCOUNT_SIZE: Final = 165
 _MINT_SIZE: Final = 82
 _MULTISIG_SIZE: Final = 355
+_MULTISIG_SIGNERS: Final = 11
 _MINT_TYPE: Final = 1
 _ACCOUNT_TYPE: Final = 2
 _FROZEN: Final = 2
@@ -277,6 +278,18 @@ def decode_mint(program: str, data: bytes) -> Mint:
         freeze_authority=_optional_key(data, 46, unusable),
         refused_extensions=_refused_extensions(data[TOKEN_ACCOUNT_SIZE + 1 :], unusable),
     )
+
+
+def decode_multisig(program: str, data: bytes) -> tuple[int, tuple[str, ...]] | None:
+    """Return (how many must sign, who may sign) of a multisig account, or None if the data are none."""
+    from solders.pubkey import Pubkey
+
+    if program not in TOKEN_PROGRAMS or len(data) != _MULTISIG_SIZE:
+        return None
+    needed, count, initialised = data[:3]
+    if initialised != 1 or not 1 <= needed <= count <= _MULTISIG_SIGNERS:
+        return None
+    return needed, tuple(str(Pubkey.from_bytes(data[3 + 32 * one : 35 + 32 * one])) for one in range(count))
 
 
 def _refused_extensions(entries: bytes, unusable: Exception) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ _COMMANDS = {
     "resume": ("delegation.cli.journal", "Finish a delegation that was stopped midway."),
     "wallets": ("delegation.cli.wallets", "List the platform's external wallets, or set their priority."),
     "status": ("delegation.cli.status", "Read an allowance from the chain."),
+    "verify": ("delegation.cli.verify", "Check on chain what is claimed, or an evidence file without any network."),
+    "evidence": ("delegation.cli.verify", "Verify, and write a file that anybody can verify again offline."),
+    "schema": ("delegation.cli.verify", "Print the JSON Schema of a report or of an evidence file."),
     "ownership": ("delegation.cli.ownership", "Sign an ownership statement, or check one."),
 }
 

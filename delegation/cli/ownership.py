@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from delegation.cli.session import DONE, FAILED, Session, command
+from delegation.cli.session import DONE, Session, command, read_text
 
 
 @click.group("ownership")
 def ownership_command() -> None:
-    """Sign an ownership statement, or check one; neither needs the platform or a node."""
+    """Sign an ownership statement, or check one; neither needs the platform, and plain keys need no node."""
 
 
 @ownership_command.command("sign")
@@ -78,56 +78,49 @@ async def _sign(
 @click.option("--signature", required=True, help="0x + 130 hex digits, or base58.")
 @click.option("--address", required=True, help="Who is said to have signed.")
 @click.option("--network", required=True, help="linea, ethereum, base or solana.")
+@click.option("--domain", help="Whose statement it must be, for example card.example.com.")
+@click.option("--uri", help="The statement's URI; by default any of the domain.")
+@click.option("--nonce", help="The nonce that the statement must have.")
+@click.option("--at", "at_time", help="When it had to be valid, like 2026-01-01T00:00:00Z; by default now.")
+@click.option("--rpc", "rpc_url", help="A node, which the signatures of contract wallets need.")
 @command
-async def _verify(session: Session, /, *, message_file: Path, signature: str, address: str, network: str) -> int:
-    """Check that an address signed exactly this text, and that the text is a statement by that address."""
+async def _verify(
+    session: Session,
+    /,
+    *,
+    message_file: Path,
+    signature: str,
+    address: str,
+    network: str,
+    domain: str | None,
+    uri: str | None,
+    nonce: str | None,
+    at_time: str | None,
+    rpc_url: str | None,
+) -> int:
+    """Check that an address signed exactly this text, and that the text is a valid statement by that address."""
     from chains import get_chain
-    from chains.errors import InvalidStatementError, SignatureMismatchError
-    from chains.family import parse_address, signature_scheme, verify_ownership
-    from chains.ownership import parse_statement
-    from chains.types import OwnershipSignature
+    from chains.claims import Expectations, OwnershipClaim, verdict_of
+    from chains.family import parse_address
+    from chains.ownership import parse_time
+    from delegation.cli.verify import tell_report
+    from delegation.examination import ask_ownership, report_ownership
+    from delegation.models import utc_now
+    from delegation.report import Report
 
     chain = get_chain(network)
-    owner = parse_address(chain, address)
-    message = _read_text(message_file)
-    findings: list[dict[str, str]] = []
-    try:
-        verify_ownership(chain.family, owner, OwnershipSignature(message, signature, signature_scheme(chain.family)))
-        findings.append({"rule": "signature", "verdict": "VERIFIED", "message": f"{owner} signed exactly this text."})
-    except SignatureMismatchError as error:
-        findings.append({"rule": "signature", "verdict": "REFUTED", "message": error.message})
-    try:
-        statement = parse_statement(message)
-        for rule, expected, found in (
-            ("address", owner, statement.address),
-            ("chain-id", chain.statement_chain_id, statement.chain_id),
-        ):
-            verdict = "VERIFIED" if expected == found else "REFUTED"
-            findings.append({"rule": rule, "verdict": verdict, "message": f"The text names {found}."})
-    except InvalidStatementError as error:
-        findings.append({"rule": "statement", "verdict": "REFUTED", "message": error.message})
-    refuted = any(finding["verdict"] == "REFUTED" for finding in findings)
-    verdict = "REFUTED" if refuted else "VERIFIED"
-    if session.as_json:
-        session.print_document({"verdict": verdict, "findings": findings})
-    else:
-        session.print_pairs([(finding["rule"], f"{finding['verdict']}: {finding['message']}") for finding in findings])
-        click.echo(verdict)
-    if refuted and message.endswith("\n"):
-        session.insist("The file ends with a line break, which counts as a part of the text; no statement has one.")
-    return FAILED if refuted else DONE
-
-
-def _read_text(path: Path) -> str:
-    from delegation.errors import InvalidRequestError
-
-    try:
-        # The original bytes: line ends must not be changed on the way.
-        return path.read_bytes().decode()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    except UnicodeDecodeError:
-        reason = "it is not text in UTF-8"
-    raise InvalidRequestError(
-        f"The message file {path} cannot be read: {reason}.", hint="Name the file that holds exactly the text signed."
+    now = utc_now()
+    expectations = Expectations(domain=domain, uri=uri, nonce=nonce, at=now if at_time is None else parse_time(at_time))
+    message = read_text(message_file)
+    claim = OwnershipClaim(chain, parse_address(chain, address), message, signature, expectations)
+    check = await ask_ownership(claim, rpc_url)
+    report = Report(
+        verdict=verdict_of(check.findings),
+        findings=check.findings,
+        block=check.block,
+        ownership=report_ownership(check),
+        checked_at=now,
     )
+    if report.verdict == "REFUTED" and message.endswith("\n"):
+        session.insist("The file ends with a line break, which counts as a part of the text; no statement has one.")
+    return tell_report(session, report)

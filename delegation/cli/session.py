@@ -15,6 +15,8 @@ import click
 from delegation.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from chains.types import Family
     from chains.wallets import EvmKeyWallet, SolanaKeyWallet
     from delegation.models import Delegation
@@ -28,7 +30,7 @@ STOPPED_MIDWAY = 4
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status)\b)")
+_ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status|verify|evidence)\b)")
 # What may be a secret typed at the wrong place: a key in hex or base58, also cut short, or the words of a mnemonic.
 _SECRET = re.compile(
     r"\b(?:0x)?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
@@ -50,6 +52,14 @@ class Session:
         """Return the profile named by --profile."""
         from delegation.profile import load_profile
 
+        return load_profile(self.profile_name)
+
+    def find_profile(self) -> Profile | None:
+        """Return the profile named by --profile; None if it is the default one and nobody has made it."""
+        from delegation.profile import load_profile, profile_path
+
+        if self.profile_name == "default" and not profile_path("default").exists():
+            return None
         return load_profile(self.profile_name)
 
     def load_wallet(self, profile: Profile, family: Family, source: str | None) -> EvmKeyWallet | SolanaKeyWallet:
@@ -150,6 +160,31 @@ def printable(words: str, *, line_breaks: bool = False) -> str:
 def hide_secrets(words: str) -> str:
     """Return the words without what may be a secret: what a person typed wrongly is quoted, and may be a key."""
     return _SECRET.sub("[hidden]", words)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that a person named; raises `InvalidRequestError` if it cannot be read."""
+    from delegation.errors import InvalidRequestError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(
+            f"The file {path} cannot be read: {error.strerror or type(error).__name__}.", hint="Check its name."
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """Return a signed text exactly as the file holds it, line ends and all."""
+    from delegation.errors import InvalidRequestError
+
+    try:
+        return read_file(path).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError(
+            f"The file {path} cannot be read: it is not text in UTF-8.",
+            hint="Name the file that holds exactly the text signed.",
+        ) from None
 
 
 def command(

@@ -16,7 +16,6 @@ from delegation.errors import SandboxError
 from delegation.sandbox.artifacts import CONTRACTS
 from delegation.sandbox.tools import ensure_tools
 
-
 _RUN_SOLC: Final = """
 const solc = require(process.argv[1]);
 const input = require("fs").readFileSync(0, "utf8");

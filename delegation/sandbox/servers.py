@@ -23,13 +23,13 @@ _START_TIMEOUT: Final = 15.0
 class RunningServer:
     """A running server; `base_url` is where it answers. Its application's lifespan ends before `stop` returns."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, host: str = "127.0.0.1") -> None:
         import uvicorn
 
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server((host, 0))
         # asyncio sets this only on sockets of a named protocol; without it every answer waits 40 ms for an ACK.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.base_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.base_url = f"http://{host}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

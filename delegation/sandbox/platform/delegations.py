@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from chains.claims import Verdict
+from delegation.report import Report
 from delegation.sandbox.platform import judge_evm, judge_solana
 from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.context import Context, read_json
-from delegation.sandbox.platform.errors import ChainUnavailableError, Refused
+from delegation.sandbox.platform.errors import ChainUnavailableError, JudgesDisagreeError, Refused
 from delegation.sandbox.platform.faucet import check_faucet_request, drip
-from delegation.sandbox.platform.proof import parse_proof
+from delegation.sandbox.platform.proof import SubmittedProof, parse_proof
+from delegation.sandbox.platform.second_judge import ask_second_judge, require_agreement
 from delegation.sandbox.platform.state import PlatformState, ReceivedProof
 from delegation.sandbox.world import WorldNetwork
 
@@ -75,26 +79,35 @@ async def _post_approval(request: Request, family: str) -> Response:
     context = Context.of(request)
     body: object = None
     status, message = 201, ""
+    opinions: list[Verdict] = []
     try:
         body = await read_json(request)
-        await _judge(context, body, family)
+        await _judge(context, body, family, opinions)
     except Refused as refusal:
         status, message = refusal.status, refusal.message
     except ChainUnavailableError:
         status, message = 500, "Internal server error"
-    context.state.proofs.append(_record(context.state, body, status, message))
+    except JudgesDisagreeError as error:
+        status, message = 500, f"The platform's two judges disagree: {error}"
+    context.state.proofs.append(_record(context.state, body, status, message, opinions))
     return JSONResponse({"success": True} if status == 201 else {"message": message}, status)
 
 
-async def _judge(context: Context, body: object, family: str) -> None:
+async def _judge(context: Context, body: object, family: str, opinions: list[Verdict]) -> None:
+    """Judge and accept a proof; what the second judge thinks of it is added to `opinions`."""
     state = context.state
     proof = parse_proof(body, family, state.world)
-    nonce = state.get_live_token(proof.token).nonce
+    nonce, now = state.get_live_token(proof.token).nonce, state.now()
     chain = context.chains[proof.network.name]
-    if isinstance(chain, EvmChain):
-        await judge_evm.judge(proof, chain, nonce=nonce, now=state.now())
-    else:
-        await judge_solana.judge(proof, chain, nonce=nonce, now=state.now())
+    try:
+        if isinstance(chain, EvmChain):
+            await judge_evm.judge(proof, chain, nonce=nonce, now=now)
+        else:
+            await judge_solana.judge(proof, chain, nonce=nonce, now=now)
+    except Refused:
+        await _ask_second(proof, nonce, now, opinions)
+        raise
+    require_agreement(await _ask_second(proof, nonce, now, opinions))
     state.accept(
         token=proof.token,
         network=proof.network.name,
@@ -104,7 +117,14 @@ async def _judge(context: Context, body: object, family: str) -> None:
     )
 
 
-def _record(state: PlatformState, body: object, status: int, message: str) -> ReceivedProof:
+async def _ask_second(proof: SubmittedProof, nonce: str, now: datetime, opinions: list[Verdict]) -> Report | None:
+    report = await ask_second_judge(proof, nonce=nonce, now=now)
+    if report is not None:
+        opinions.append(report.verdict)
+    return report
+
+
+def _record(state: PlatformState, body: object, status: int, message: str, opinions: list[Verdict]) -> ReceivedProof:
     fields = body if isinstance(body, dict) else {}
     return ReceivedProof(
         received_at=state.now().isoformat(),
@@ -116,4 +136,5 @@ def _record(state: PlatformState, body: object, status: int, message: str) -> Re
         accepted=status == 201,
         status=status,
         message=message,
+        second_judge=opinions[0] if opinions else None,
     )

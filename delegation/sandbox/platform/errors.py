@@ -1,4 +1,4 @@
-"""The two ways in which the simulated platform does not do what it was asked."""
+"""The ways in which the simulated platform does not do what it was asked."""
 
 from __future__ import annotations
 
@@ -14,3 +14,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the platform, not a fault
 
 class ChainUnavailableError(Exception):
     """A chain could not be asked; the platform answers 500, because it can neither accept nor refuse."""
+
+
+class JudgesDisagreeError(Exception):
+    """The platform's own judge accepts a proof that the toolkit's engine does not: a fault of one of the two."""

@@ -40,7 +40,10 @@ class RegisteredWallet:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedProof:
-    """What came in at post-approval and what was answered; the delegation token is left out on purpose."""
+    """What came in at post-approval and what was answered; the delegation token is left out on purpose.
+
+    `second_judge` is the verdict of this toolkit's own engine, or None where the proof was refused before it was asked.
+    """
 
     received_at: str
     network: object
@@ -51,6 +54,7 @@ class ReceivedProof:
     accepted: bool
     status: int
     message: str
+    second_judge: str | None = None
 
 
 class PlatformState:

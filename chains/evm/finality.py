@@ -1,0 +1,49 @@
+"""How final a block is, in each network's own words."""
+
+from __future__ import annotations
+
+from chains.claims import Finding
+from chains.errors import RpcError
+from chains.evm.answers import parse_object, parse_quantity
+from chains.rpc import Rpc
+from chains.types import Block, Chain
+
+
+async def get_finality(rpc: Rpc, chain: Chain, block: Block) -> tuple[str, Finding]:
+    """Return the level a block of the chain has reached: `included`, `safe` or `finalized`; on Linea `soft` or `hard`.
+
+    Linea's nodes know no `safe`; its `finalized` is a block whose proof Ethereum has accepted and finalised.
+    """
+    is_linea = chain.name.startswith("linea")
+    words = {"finalized": "hard"} if is_linea else {"finalized": "finalized", "safe": "safe"}
+    missing = []
+    for tag, level in words.items():
+        reached = await _number_of(rpc, tag)
+        if reached is None:
+            missing.append(tag)
+        elif block.number <= reached:
+            return level, _describe(level, block, missing)
+    level = "soft" if is_linea else "included"
+    return level, _describe(level, block, missing)
+
+
+async def _number_of(rpc: Rpc, tag: str) -> int | None:
+    try:
+        answer = await rpc.request("eth_getBlockByNumber", [tag, False])
+    except RpcError:
+        return None
+    if answer is None:
+        return None
+    return parse_quantity("a block's number", parse_object("eth_getBlockByNumber", answer).get("number"))
+
+
+def _describe(level: str, block: Block, missing: list[str]) -> Finding:
+    meaning = {
+        "included": "it is in the chain and can still be reorganised away",
+        "safe": "it can be reorganised away only if much of the network misbehaves",
+        "finalized": "the network does not take it back",
+        "soft": "the sequencer has promised it, Ethereum has not finalised its proof yet",
+        "hard": "its proof is accepted and finalised on Ethereum",
+    }[level]
+    said = f" The node does not say which block is {' or '.join(missing)}." if missing else ""
+    return Finding("finality", "VERIFIED", f"Block {block.number} is {level}: {meaning}.{said}", found=level)

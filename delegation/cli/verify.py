@@ -1,0 +1,251 @@
+"""`verify`, `evidence` and `schema`: claims checked on chain, and evidence that can be checked again offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from delegation.cli.session import DONE, FAILED, UNDETERMINED, Session, command, read_file, read_text
+
+if TYPE_CHECKING:
+    from chains.types import Chain
+    from delegation.claims import Claim, ClaimedStatement, Terms
+    from delegation.profile import Profile
+    from delegation.report import Report
+
+_CLAIM = (
+    click.option("--network", help="linea, ethereum, base or solana."),
+    click.option("--currency", help="The token's symbol, for example usdc; its address comes from the pins."),
+    click.option("--owner", help="Who is said to have approved."),
+    click.option("--amount", help="How much in whole tokens, for example 5000 or 0.50; or: unlimited."),
+    click.option("--token", help="The token's address, where it is not pinned."),
+    click.option("--spender", help="The spender's address, where it is not pinned."),
+    click.option("--region", type=click.Choice(["international", "us"]), help="Of the pins; by default the profile's."),
+    click.option("--raw", help="The signed transaction, where it is known: 0x hex, or base64 on Solana."),
+    click.option("--message", "message_file", type=click.Path(path_type=Path), help="File with the signed statement."),
+    click.option("--signature", help="The statement's signature: 0x hex, or base58 on Solana."),
+    click.option("--domain", help="Whose statement it must be, for example card.example.com."),
+    click.option("--uri", help="The statement's URI; by default any of the domain."),
+    click.option("--nonce", help="The nonce that the statement must have."),
+    click.option("--at", "at_time", help="When the statement had to be valid, like 2026-01-01T00:00:00Z; default now."),
+    click.option("--rpc", "rpc_urls", multiple=True, help="A node to ask; may be repeated. By default the profile's."),
+    click.option("--quorum", type=click.IntRange(min=1), help="How many operators must agree; by default a majority."),
+    click.option("--block", "at_block", default="latest", show_default=True, help="A number, latest, safe, finalized."),
+    click.option(
+        "--tier", type=click.Choice(["T0", "T1", "T2", "T3"]), default="T0", help="The least trust to accept."
+    ),
+    click.option("--trust-block", "trusted_blocks", multiple=True, help="A block hash you know to be authentic."),
+    click.option("--active", is_flag=True, help="Refute an approval that no longer stands."),
+)
+
+
+def _claim_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_CLAIM):
+        function = option(function)
+    return function
+
+
+@click.command("verify")
+@click.argument("subject", metavar="[TXHASH|ID]", required=False)
+@click.option("--bundle", "bundle", type=click.Path(path_type=Path), help="An evidence file; nothing else is asked.")
+@_claim_options
+@command
+async def verify_command(session: Session, /, *, subject: str | None, bundle: Path | None, **options: Any) -> int:
+    """Check on chain that an owner approved a spender by a transaction, and what became of it since.
+
+    TXHASH needs --network, --currency (or --token), --owner and --amount; the ID of a delegation of the journal needs
+    nothing more. With --bundle an evidence file is checked again, without any network.
+    """
+    from delegation.errors import InvalidRequestError
+
+    if (subject is None) == (bundle is None):
+        raise InvalidRequestError(
+            "What to verify must be said: a transaction's hash, a delegation's ID, or --bundle and a file.",
+            hint="One of them, and only one.",
+        )
+    if bundle is not None:
+        from delegation.evidence import verify_evidence
+
+        _refuse_other_options(options)
+        return tell_report(session, verify_evidence(read_file(bundle), trusted_blocks=options["trusted_blocks"]))
+    report, _ = await _examine(session, str(subject), options)
+    return tell_report(session, report)
+
+
+@click.command("evidence")
+@click.argument("subject", metavar="TXHASH|ID")
+@click.option("-o", "--output", "output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@_claim_options
+@command
+async def evidence_command(session: Session, /, *, subject: str, output: Path, **options: Any) -> int:
+    """Verify, and write a file from which anybody can verify again offline: `delegation verify --bundle FILE`.
+
+    Takes what `verify` takes. The file is written whatever the verdict is; an existing file is not overwritten.
+    """
+    from delegation.errors import InvalidRequestError
+
+    _require_new(output)
+    report, file = await _examine(session, subject, options)
+    try:
+        with output.open("xb") as stream:
+            stream.write(file)
+    except OSError as error:
+        raise InvalidRequestError(f"{output} cannot be written: {error.strerror}.") from error
+    session.say(f"Evidence written to {output} ({len(file)} bytes). Check it with: delegation verify --bundle {output}")
+    return tell_report(session, report)
+
+
+def _require_new(output: Path) -> None:
+    """Raise `InvalidRequestError` for a file that exists, before nodes are asked."""
+    from delegation.errors import InvalidRequestError
+
+    if output.exists():
+        raise InvalidRequestError(f"{output} exists already.", hint="Name a new file; evidence is never overwritten.")
+
+
+@click.command("schema")
+@click.argument("document", type=click.Choice(["report", "evidence"]))
+@command
+async def schema_command(session: Session, /, document: str) -> int:
+    """Print the JSON Schema of what `verify --json` prints, or of an evidence file."""
+    from delegation.evidence import evidence_schema
+    from delegation.report import report_schema
+
+    session.print_document(report_schema() if document == "report" else evidence_schema())
+    return DONE
+
+
+def tell_report(session: Session, report: Report) -> int:
+    """Print a report and return the exit status of its verdict."""
+    from delegation.report import describe_report
+
+    if session.as_json:
+        session.print_document(report.model_dump(mode="json"))
+    else:
+        session.print_pairs(describe_report(report))
+        click.echo(report.verdict)
+    return {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}[report.verdict]
+
+
+def _refuse_other_options(options: dict[str, Any]) -> None:
+    from delegation.errors import InvalidRequestError
+
+    silent = {"trusted_blocks": (), "at_block": "latest", "tier": "T0"}
+    given = [
+        name for name, value in options.items() if value and value != silent.get(name) and name != "trusted_blocks"
+    ]
+    if given:
+        raise InvalidRequestError(
+            "An evidence file holds its whole claim, and is checked without any node.",
+            hint="Of the other options only --trust-block goes with --bundle.",
+            found=", ".join(given),
+        )
+
+
+async def _examine(session: Session, subject: str, options: dict[str, Any]) -> tuple[Report, bytes]:
+    from delegation.evidence import write_evidence
+    from delegation.examination import examine, judge
+    from delegation.models import utc_now
+
+    profile = session.find_profile()
+    claim, urls = await _find_claim(session, profile, subject, options)
+    testimonies = await examine(claim, urls)
+    report = judge(claim, testimonies, now=utc_now())
+    return report, write_evidence(claim, testimonies, report)
+
+
+async def _find_claim(
+    session: Session, profile: Profile | None, subject: str, options: dict[str, Any]
+) -> tuple[Claim, tuple[str, ...]]:
+    """Return the claim and the nodes to ask, from the options or from the journal."""
+    from delegation.claims import claim_of
+    from delegation.errors import InvalidRequestError
+    from delegation.journal import open_journal
+    from delegation.models import utc_now
+    from delegation.profile import journal_location
+
+    required = {"--network": options["network"], "--owner": options["owner"], "--amount": options["amount"]}
+    missing = [name for name, value in required.items() if value is None]
+    if len(missing) == len(required) and profile is not None:
+        journal = open_journal(journal_location(session.profile_name, profile))
+        try:
+            delegation = journal.load(subject)
+        finally:
+            journal.close()
+        chain = profile.chain(delegation.request.network)
+        urls = options["rpc_urls"] or (chain.rpc_url,)
+        domain = options["domain"] or profile.statement_terms().domain
+        return claim_of(delegation, chain, _terms(options, urls), domain=domain, now=utc_now()), urls
+    if missing:
+        raise InvalidRequestError(
+            f"The claim is not whole: {', '.join(missing)} is missing.",
+            hint="A transaction is verified against who is said to have approved how much of what, and where.",
+        )
+    return await _claim_from_options(session, profile, subject, options)
+
+
+async def _claim_from_options(
+    session: Session, profile: Profile | None, subject: str, options: dict[str, Any]
+) -> tuple[Claim, tuple[str, ...]]:
+    from chains import get_chain
+    from chains.amounts import parse_amount
+    from chains.family import parse_address
+    from delegation.claimed_asset import claim_approval, find_claimed_asset
+    from delegation.claims import Claim
+    from delegation.profile import require_node_url
+
+    chain: Chain = get_chain(options["network"]) if profile is None else profile.chain(options["network"])
+    parse_address(chain, options["owner"])
+    amount = None if options["amount"].lower() == "unlimited" else parse_amount(options["amount"])
+    statement = _read_statement(options)
+    urls = options["rpc_urls"] or (chain.rpc_url,)
+    for url in urls:
+        require_node_url(url)
+    asset = await find_claimed_asset(
+        chain,
+        options["currency"],
+        rpc_url=urls[0],
+        profile=profile,
+        profile_name=session.profile_name,
+        region=options["region"] or "international",
+        token=options["token"],
+        spender=options["spender"],
+    )
+    approval = claim_approval(chain, asset, subject, owner=options["owner"], amount=amount, raw=options["raw"])
+    return Claim(approval=approval, statement=statement, terms=_terms(options, urls)), urls
+
+
+def _terms(options: dict[str, Any], urls: tuple[str, ...]) -> Terms:
+    from delegation.claims import Terms
+    from delegation.examination import majority_of
+
+    return Terms(
+        at=options["at_block"],
+        quorum=options["quorum"] or majority_of(urls),
+        least_tier=options["tier"],
+        trusted_blocks=options["trusted_blocks"],
+        active=options["active"],
+    )
+
+
+def _read_statement(options: dict[str, Any]) -> ClaimedStatement | None:
+    from chains.ownership import parse_time
+    from delegation.claims import ClaimedStatement
+    from delegation.errors import InvalidRequestError
+    from delegation.models import utc_now
+
+    if (options["message_file"] is None) != (options["signature"] is None):
+        raise InvalidRequestError("A statement is checked with both: --message FILE and --signature.")
+    if options["message_file"] is None:
+        return None
+    return ClaimedStatement(
+        message=read_text(options["message_file"]),
+        signature=options["signature"],
+        domain=options["domain"],
+        uri=options["uri"],
+        nonce=options["nonce"],
+        at=utc_now() if options["at_time"] is None else parse_time(options["at_time"]),
+    )

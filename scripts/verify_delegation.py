@@ -1,0 +1,44 @@
+"""Verify a delegation on chain, as a script: verify_delegation.py NETWORK CURRENCY TXHASH OWNER AMOUNT [PROFILE].
+
+For example: .venv/bin/python scripts/verify_delegation.py linea usdc 0x5c50... 0xd8dA... 5000 sandbox
+"""
+
+import asyncio
+import sys
+
+from chains import ChainError, NodeError, parse_amount
+from delegation import (
+    Claim,
+    DelegationError,
+    claim_approval,
+    describe_report,
+    examine,
+    find_claimed_asset,
+    judge,
+    load_profile,
+    utc_now,
+)
+
+
+async def verify(network: str, currency: str, transaction: str, owner: str, amount: str, profile_name: str) -> str:
+    """Check the claim against the profile's node, print every rule that was checked, and return the verdict."""
+    profile = load_profile(profile_name)
+    chain = profile.chain(network)
+    asset = await find_claimed_asset(chain, currency, rpc_url=chain.rpc_url, profile=profile, profile_name=profile_name)
+    claim = Claim(approval=claim_approval(chain, asset, transaction, owner=owner, amount=parse_amount(amount)))
+    report = judge(claim, await examine(claim, [chain.rpc_url]), now=utc_now())
+    for label, words in describe_report(report):
+        print(f"{label:>18}  {words}")
+    return report.verdict
+
+
+if len(sys.argv) not in (6, 7):
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
+try:
+    verdict = asyncio.run(verify(*[*sys.argv[1:], "default"][:6]))
+except (ChainError, DelegationError) as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(3 if isinstance(error, NodeError) else 2)
+print(verdict)
+sys.exit({"VERIFIED": 0, "REFUTED": 1, "UNDETERMINED": 3}[verdict])

@@ -1,0 +1,206 @@
+"""What the tests of EVM approvals share: a chain of their own, wallets on it, and a node that lies in one place.
+
+Transactions are made here without the code under test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_account import Account
+
+from chains import get_chain
+from chains.claims import ApprovalCheck, ApprovalClaim, Finding, verdict_of
+from chains.evm.approval_check import check_approval, get_head
+from chains.rpc import HttpRpc, Listener, Params, Rpc
+from chains.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.types import Block, Chain, Token
+from delegation.sandbox.artifacts import encode_call, encode_creation
+from delegation.sandbox.document import KeyDocument
+from delegation.sandbox.evm_network import EvmNetwork, get_receipt, make_evm_key, open_evm_network, transact
+from delegation.sandbox.nodes import start_anvil
+
+CONTRACTS = Path(__file__).parent / "contracts"
+UNIT = 10**6
+MAX = 2**256 - 1
+APPROVE = "approve(address,uint256)"
+BATCH = "(address[],bytes[])"
+_TOKENS = {"usdc": "UsdcLike", "usdt": "OpenZeppelin4Like", "tether": "TetherLike"}
+_COUNTER = count(1)
+
+
+@dataclass
+class Lab:
+    """One local chain with tokens on it; `spender` is the platform's contract, whose operator `network.spend` is."""
+
+    chain: Chain
+    network: EvmNetwork
+    rpc: HttpRpc
+    made: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spender(self) -> str:
+        return self.network.delegation_contract
+
+    def token(self, currency: str = "usdc") -> Token:
+        return Token(currency.upper(), self.network.tokens[currency].address, 6)
+
+    async def wallet(self, *, tokens: bool = False) -> KeyDocument:
+        key = make_evm_key()
+        await self.network.fund(key.address, gas=True, tokens=tokens)
+        # The gift is no transaction: only the next block's state root knows of it.
+        await self.mine()
+        return key
+
+    async def deploy(self, name: str, signature: str = "constructor()", *arguments: Any) -> str:
+        creation = encode_creation(name, signature, *arguments, directory=CONTRACTS)
+        receipt = await transact(self.rpc, {"from": self.network.deployer, "data": creation})
+        return to_checksum(receipt["contractAddress"])
+
+    async def contract(self, name: str) -> str:
+        """Return a contract that takes no arguments, the same one for all who ask."""
+        if name not in self.made:
+            self.made[name] = await self.deploy(name)
+        return self.made[name]
+
+    async def sign(self, key: KeyDocument, to: str, data: str, **changes: Any) -> tuple[str, str]:
+        """Return the bytes of a transaction and its hash."""
+        nonce = int(await self.rpc.request("eth_getTransactionCount", [key.address, "pending"]), 16)
+        fields = {"type": 2, "chainId": self.chain.chain_id, "nonce": nonce, "to": to, "data": data, "value": 0}
+        fields |= {"gas": 800_000, "maxFeePerGas": 50 * 10**9, "maxPriorityFeePerGas": 2 * 10**9} | changes
+        signed = Account.sign_transaction({name: value for name, value in fields.items() if value is not None}, key.private_key)
+        return "0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex()
+
+    async def send(self, key: KeyDocument, to: str, data: str, *, wait: bool = True, **changes: Any) -> str:
+        raw, hash_ = await self.sign(key, to, data, **changes)
+        await self.rpc.request("eth_sendRawTransaction", [raw])
+        if wait:
+            await get_receipt(self.rpc, hash_)
+        return hash_
+
+    async def approve(
+        self, key: KeyDocument, amount: int, currency: str = "usdc", spender: str = "", **changes: Any
+    ) -> str:
+        call = encode_call(APPROVE, spender or self.spender, amount)
+        return await self.send(key, self.token(currency).address, call, **changes)
+
+    async def batch(self, key: KeyDocument, wallet: str, calls: list[tuple[str, str]], function: str = "execute") -> str:
+        return await self.send(key, wallet, encode_batch(function, calls))
+
+    async def mine(self, blocks: int = 1) -> None:
+        await self.rpc.request("anvil_mine", [hex(blocks)])
+
+    def claim(self, transaction: str, owner: str, amount: int, currency: str = "usdc", **changes: Any) -> ApprovalClaim:
+        claim = ApprovalClaim(
+            chain=self.chain,
+            transaction=transaction,
+            token=self.token(currency),
+            owner=owner,
+            spender=self.spender,
+            amount=amount,
+        )
+        return replace(claim, **changes)
+
+    async def check(self, claim: ApprovalClaim, *, rpc: Rpc | None = None, at: str = "latest") -> ApprovalCheck:
+        asked = rpc or self.rpc
+        return await check_approval(claim, asked, await get_head(self.chain, asked, at))
+
+
+@asynccontextmanager
+async def open_lab(network: str = "linea", *options: str) -> AsyncIterator[Lab]:
+    """Start a chain of the network's id, with tokens and a spender on it."""
+    chain = get_chain(network)
+    assert chain.chain_id is not None
+    node = await asyncio.to_thread(start_anvil, chain.chain_id, *options)
+    try:
+        running = await open_evm_network(network, chain.chain_id, node.rpc_url, node.rpc_url, _TOKENS)
+        try:
+            yield Lab(chain, running, running.rpc)
+        finally:
+            await running.rpc.aclose()
+    finally:
+        await asyncio.to_thread(node.stop)
+
+
+def encode_batch(function: str, calls: list[tuple[str, str]]) -> str:
+    to, data = [call[0] for call in calls], [bytes.fromhex(call[1][2:]) for call in calls]
+    return encode_call(function + BATCH, to, data)
+
+
+def encode_operation(wallet: str, calls: list[tuple[str, str]]) -> str:
+    to, data = [call[0] for call in calls], [bytes.fromhex(call[1][2:]) for call in calls]
+    return encode_call("handleOp(address,address[],bytes[])", wallet, to, data)
+
+
+def encode_calls(calls: list[tuple[str, str]]) -> bytes:
+    return encode(["address[]", "bytes[]"], [[call[0] for call in calls], [bytes.fromhex(call[1][2:]) for call in calls]])
+
+
+def to_checksum(address: str) -> str:
+    from eth_utils.address import to_checksum_address
+
+    return to_checksum_address(address)
+
+
+def verdict(check: ApprovalCheck) -> str:
+    return verdict_of(check.findings)
+
+
+def finding(check: ApprovalCheck, rule: str) -> Finding:
+    """Return the only finding of a rule."""
+    (found,) = [each for each in check.findings if each.rule == rule]
+    return found
+
+
+def not_verified(check: ApprovalCheck) -> dict[str, str]:
+    """Return rule and verdict of what was not found in order."""
+    return {each.rule: each.verdict for each in check.findings if each.verdict != "VERIFIED"}
+
+
+@dataclass
+class Falsified:
+    """A node that changes its answers for the given methods and tells the truth otherwise."""
+
+    inner: Rpc
+    change: Callable[[str, Any, Any], Any]
+    calls: int = 0
+    listener: Listener | None = None
+
+    async def request(self, method: str, params: Params = ()) -> Any:
+        answer = copy.deepcopy(await self.inner.request(method, params))
+        return self.change(method, params, answer)
+
+    async def aclose(self) -> None:
+        """Do nothing: the connection belongs to somebody else."""
+
+
+def falsify(rpc: Rpc, *methods: str, change: Callable[[Any], Any]) -> Falsified:
+    """Return a node whose answers for `methods` are changed."""
+    return Falsified(rpc, lambda method, _, answer: change(answer) if method in methods else answer)
+
+
+async def record(lab: Lab, claim: ApprovalClaim) -> tuple[ApprovalCheck, ApprovalCheck]:
+    """Return a check by a node, and the same one from the transcript of it, made without a network."""
+    rpc = HttpRpc(lab.network.rpc_url)
+    try:
+        recording = RecordingRpc(rpc)
+        head = await get_head(lab.chain, recording, "latest")
+        check = await check_approval(claim, recording, head)
+    finally:
+        await rpc.aclose()
+
+    async def again() -> ApprovalCheck:
+        replay = ReplayRpc(recording.exchanges)
+        return await check_approval(claim, replay, await get_head(lab.chain, replay, "latest"))
+
+    return check, run_offline(again())
+
+
