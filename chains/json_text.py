@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import json
-import re
 from decimal import Decimal
 from typing import Any, Final
 
 _DEEPEST: Final = 200
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 
 
 def decode_json(text: bytes | str) -> Any:
-    """Return the value of a JSON text, with `Decimal` in place of floats.
+    """Return the value of a JSON text in UTF-8, with `Decimal` in place of floats.
 
     Raises `ValueError` if it is not JSON, holds NaN or infinity, or is nested deeper than 200 levels: libraries of this
     field raise Python's recursion limit so far that deep nesting would end the process instead of raising an error.
     """
-    content = text.encode() if isinstance(text, str) else text
-    if content.count(b"[") + content.count(b"{") > _DEEPEST and _depth(content) > _DEEPEST:
+    content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_deep(content):
         raise ValueError("nested too deeply")
-    return json.loads(content, parse_float=Decimal, parse_constant=_refuse_constant)
+    return _DECODER.decode(text if isinstance(text, str) else text.decode())
 
 
-def _depth(content: bytes) -> int:
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", content):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+def _is_deep(content: bytes) -> bool:
+    """Return whether brackets outside of strings are nested too deeply; each round takes the innermost ones away."""
+    parts = content.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKET).split(b'"')
+    brackets = b"".join(parts[::2]).translate(_ONE_KIND)
+    for _ in range(_DEEPEST):
+        inner = brackets.replace(b"[]", b"")
+        if len(inner) == len(brackets):
+            # What is left does not fit together, unless nothing is: then it is no JSON, as long as it is not deep.
+            return len(inner) > _DEEPEST
+        brackets = inner
+    return bool(brackets)
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)

@@ -10,12 +10,14 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from chains.errors import NodeError, NodeUnreachableError
 from chains.rpc import Listener, Params, Rpc, decode_answer, read_result
 
 _T = TypeVar("_T")
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class ReplayRpc:
 
 def question(params: Params) -> str:
     """Return the params of a question as canonical JSON text."""
-    return json.dumps(params, separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode(params)
 
 
 def run_offline(check: Coroutine[Any, Any, _T]) -> _T:

@@ -1,8 +1,9 @@
 """Evidence: one canonical JSON file from which a report follows again with no network at all (rule 39).
 
 The file holds the claim, every question that nodes were asked with the body of the answer as it was received, the
-exhibits that follow from these, the report, a SHA-256 of each body, and a SHA-256 of all of it. A reader trusts none of
-the conclusions: it checks the hashes, runs the same checks over the recorded answers and compares.
+exhibits that follow from these, the report, a SHA-256 of each body, and as `digest` a SHA-256 of the file itself with
+an empty `digest`. A reader trusts none of the conclusions: it checks the hashes, runs the same checks over the recorded
+answers and compares.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from delegation.models import Frozen
 from delegation.report import Report
 
 FORMAT: Final = "delegation-evidence/1"
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 class RecordedExchange(Frozen):
@@ -77,6 +80,7 @@ def write_evidence(claim: Claim, testimonies: Sequence[Testimony], report: Repor
         for testimony in testimonies
     ]
     content: dict[str, Any] = {
+        "digest": "",
         "format": FORMAT,
         "claim": claim.model_dump(mode="json"),
         "endpoints": endpoints,
@@ -132,7 +136,7 @@ def _differences(
     # Under terms of the reader's own, verdict and tier may rightly be others.
     names += ["verdict", "tier"] if same_terms else []
     differing = [name for name in names if getattr(evidence.report, name) != getattr(report, name)]
-    if evidence.exhibits != json.loads(json.dumps(_exhibits(testimonies))):
+    if evidence.exhibits != _exhibits(testimonies):
         differing.append("exhibits")
     return differing
 
@@ -147,14 +151,13 @@ def _read(file: bytes) -> tuple[Evidence | None, Finding]:
         return None, Finding("evidence", "UNDETERMINED", f"This is no evidence file of this version: {where or 'all'}.")
     except ValueError as error:
         return None, Finding("evidence", "UNDETERMINED", f"The file cannot be read as JSON: {error}.")
-    digest = content.pop("digest")
-    unsealed = _canonical(content)
-    if _canonical({**content, "digest": digest}) != file or _sha256(unsealed) != digest:
+    unsealed = file.replace(f'"digest":"{evidence.digest}"'.encode(), b'"digest":""', 1)
+    if _canonical(content) != file or _sha256(unsealed) != evidence.digest:
         return None, Finding(
             "integrity",
             "REFUTED",
             "The file is not as it was written: its content and its digest do not fit.",
-            expected=digest,
+            expected=evidence.digest,
             found=_sha256(unsealed),
         )
     if _manifest(content["endpoints"]) != evidence.manifest:
@@ -167,6 +170,7 @@ def _rejected(finding: Finding) -> Report:
 
 
 def _exhibits(testimonies: Sequence[Testimony]) -> dict[str, Any]:
+    """Return the exhibits as JSON values, so that they can be compared with what was read from a file."""
     return {
         f"{number} {testimony.endpoint.url}": dict(testimony.approval.exhibits)
         for number, testimony in enumerate(testimonies)
@@ -185,7 +189,7 @@ def _manifest(endpoints: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def _canonical(content: Any) -> bytes:
     """Return JSON of one spelling: members sorted, no spaces, ASCII only, one line feed at its end."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _ENCODER.encode(content).encode() + b"\n"
 
 
 def _sha256(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, Field
@@ -97,11 +98,12 @@ def report_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Report.model_json_schema(mode="serialization")}
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """Return the versions of this toolkit and of the libraries whose judgement a report rests on (rule 17)."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("delegation-toolkit", "coincurve", "pycryptodome", "rlp", "solders")}
+    return {name: version(name) for name in ("delegation-toolkit", "coincurve", "safe-pysha3", "solders")}
 
 
 def describe_report(report: Report) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Figures of verification in the lines of bench.py: statements beside other programs, and evidence with what it costs."""
+"""Figures of verification, in the lines of bench.py: statements beside other programs, evidence with its costs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -76,9 +76,7 @@ class Peer:
 
     def round(self, task: str) -> float:
         """Return how often it does a task in a second."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{task}\n")
-        self._process.stdin.flush()
+        print(task, file=self._process.stdin, flush=True)
         said = self._read()
         if said["yes"] != said["done"]:
             sys.exit(f"{self._name} says yes to {said['yes']} of {said['done']} genuine statements.")
@@ -89,9 +87,8 @@ class Peer:
         self._process.communicate()
 
     def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        line = next(iter(self._process.stdout or ()), None)
+        if line is None:
             sys.exit(f"{self._name} stopped with exit status {self._process.wait()}.")
         said: dict[str, Any] = json.loads(line)
         return said
@@ -278,7 +275,7 @@ def bench_evidence(directory: Path) -> None:
 def recorded(task: Callable[[], object], *functions: Callable[..., object]) -> Callable[[], None]:
     """Return what does again nothing but the calls of these functions that a task makes."""
     known: dict[CodeType, Callable[..., object]] = {function.__code__: function for function in functions}
-    calls: list[Callable[[], object]] = []
+    calls: list[partial[object]] = []
 
     def listen(frame: FrameType, event: str, argument: object) -> None:
         if event == "call" and frame.f_code in known:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from spl.token.constants import TOKEN_PROGRAM_ID
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, Verdict, verdict_of
 from chains.errors import RpcError
 from chains.rpc import HttpRpc, Listener, Params, Rpc, decode_answer, read_result
-from chains.solana.addresses import TOKEN_PROGRAM
+from chains.solana.addresses import COMPUTE_BUDGET_PROGRAM, TOKEN_PROGRAM
 from chains.solana.approval_check import check_approval, get_head
 from chains.solana.chain import SOLANA
 from chains.solana.token import build_approve, build_revoke
@@ -38,6 +38,7 @@ from delegation.sandbox import Sandbox
 UNIT = 10**6
 HELD = 1000 * UNIT
 LAMPORTS = 10**9
+MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 
 Answer = Callable[[Any], Any]
 
@@ -287,3 +288,53 @@ def refuted(check: ApprovalCheck) -> list[str]:
 
 def verdict(check: ApprovalCheck) -> Verdict:
     return verdict_of(check.findings)
+
+
+def base58(data: bytes) -> str:
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"[digit] + text
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
+def calls(signed: Signed, index: int, *inner: Instruction) -> Any:
+    """Return a lie about one transaction: its instruction `index` called these, which no program here really does."""
+    keys = [str(key) for key in _message(signed).account_keys]
+    made = [
+        {
+            "programIdIndex": keys.index(str(one.program_id)),
+            "accounts": [keys.index(str(meta.pubkey)) for meta in one.accounts],
+            "data": base58(bytes(one.data)),
+            "stackHeight": 2,
+        }
+        for one in inner
+    ]
+
+    def lie(answer: Any) -> Any:
+        if answer["transaction"][0] != signed.raw:
+            return answer
+        return answer | {"meta": answer["meta"] | {"innerInstructions": [{"index": index, "instructions": made}]}}
+
+    return lie
+
+
+def serves(signed: Signed, slot: int) -> dict[str, Any]:
+    """Return the lies of a node that says that a transaction landed which never did."""
+    meta = {"err": None, "innerInstructions": [], "loadedAddresses": {"writable": [], "readonly": []}}
+    served = {"slot": slot, "meta": meta, "transaction": [signed.raw, "base64"], "version": 0}
+    return {"getTransaction": lambda _: served}
+
+
+def _message(signed: Signed) -> Any:
+    return VersionedTransaction.from_bytes(b64decode(signed.raw)).message
+
+
+def memo(*signers: Keypair) -> Instruction:
+    return Instruction(MEMO, b"paid", [AccountMeta(signer.pubkey(), True, False) for signer in signers])
+
+
+def mention(*addresses: str) -> Instruction:
+    """Return an instruction that does nothing to these accounts but bring their keys into the message."""
+    metas = [AccountMeta(Pubkey.from_string(one), False, False) for one in addresses]
+    return Instruction(Pubkey.from_string(COMPUTE_BUDGET_PROGRAM), b"\x02" + (200_000).to_bytes(4, "little"), metas)

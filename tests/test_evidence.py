@@ -84,13 +84,13 @@ def sealed(content: Any) -> bytes:
     def canonical(value: Any) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
-    content = {name: value for name, value in content.items() if name != "digest"}
+    content = content | {"digest": ""}
     for number, endpoint in enumerate(content["endpoints"]):
         for index, exchange in enumerate(endpoint["exchanges"]):
             name = f"endpoints/{number}/exchanges/{index}/body"
             if exchange["body"] is not None:
                 content["manifest"][name] = hashlib.sha256(exchange["body"].encode()).hexdigest()
-    return canonical({**content, "digest": hashlib.sha256(canonical(content)).hexdigest()})
+    return canonical(content | {"digest": hashlib.sha256(canonical(content)).hexdigest()})
 
 
 @pytest.mark.usefixtures("offline")

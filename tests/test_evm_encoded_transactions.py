@@ -22,6 +22,7 @@ from chains.evm.receipts import receipts_root
 from chains.evm.signatures import SECP256K1_ORDER
 from chains.evm.trie import BLANK_ROOT
 from chains.rpc import HttpRpc
+from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import start_anvil
 
 CHAIN = 59144
@@ -180,9 +181,9 @@ async def test_a_deposit_on_a_real_node_has_the_roots_of_its_header() -> None:
             account = (await rpc.request("eth_accounts"))[0]
             deposit = {"type": "0x7e", "from": account, "to": TOKEN, "mint": "0x64", "value": "0x1", "gas": "0x186a0"}
             rest = {"sourceHash": "0x" + "11" * 32, "isSystemTx": False, "input": "0x1234"}
-            await rpc.request("eth_sendTransaction", [deposit | rest])
-            block = await rpc.request("eth_getBlockByNumber", ["latest", True])
-            receipts = await rpc.request("eth_getBlockReceipts", ["latest"])
+            await transact(rpc, deposit | rest)
+            block = await rpc.request("eth_getBlockByNumber", ["0x1", True])
+            receipts = await rpc.request("eth_getBlockReceipts", ["0x1"])
     assert [receipt["depositReceiptVersion"] for receipt in receipts] == ["0x1"]
     assert "0x" + transactions_root(block["transactions"]).hex() == block["transactionsRoot"]
     assert "0x" + receipts_root(receipts).hex() == block["receiptsRoot"]

@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 import chains.evm.contract_signatures as contract_signatures
 from chains import get_chain
 from chains.claims import Expectations, Finding, OwnershipCheck, OwnershipClaim, Verdict, verdict_of
-from chains.errors import ChainError, InvalidAddressError, NodeError, NodeUnreachableError, RpcError, WrongChainError
+from chains.errors import (
+    ChainError,
+    ContradictionError,
+    InvalidAddressError,
+    NodeError,
+    NodeUnreachableError,
+    RpcError,
+    WrongChainError,
+)
 from chains.evm.addresses import parse_address
 from chains.evm.signatures import SECP256K1_ORDER, canonical_signature
 from chains.family import check_ownership
@@ -341,7 +349,8 @@ async def test_no_code_at_the_owner_accepts_nothing(lab: Lab) -> None:
     assert (verdict(check), check.method) == ("REFUTED", None)
     assert STRANGER.address in finding(check).message
     assert "No contract" in finding(check).message
-    assert verdict(await lab.check(OWNER.address, HIGH_S)) == "REFUTED"
+    for signature in (HIGH_S, SIGNATURE + b"\0", SIGNATURE + SIGNATURE, b""):
+        assert verdict(await lab.check(OWNER.address, signature)) == "REFUTED"
 
 
 async def test_a_plain_key_is_verified_with_a_node_as_without_one(lab: Lab) -> None:
@@ -473,7 +482,7 @@ async def test_a30_what_only_the_delegate_accepts_is_labelled_as_the_delegates_w
 class FaultyRpc:
     """A node that passes on another's answers, save for one method, which fails."""
 
-    def __init__(self, inner: HttpRpc, method: str, failure: Exception | str) -> None:
+    def __init__(self, inner: HttpRpc, method: str, failure: object) -> None:
         self.calls = 0
         self.listener = None
         self._inner, self._method, self._failure = inner, method, failure
@@ -524,6 +533,14 @@ async def test_a_node_that_does_not_answer_is_an_error_where_it_was_needed(lab: 
             await check_ownership(
                 claim(lab.wallets["owned"], SIGNATURE), FaultyRpc(lab.rpc, method, NodeUnreachableError("gone"))
             )
+
+
+async def test_a_node_that_contradicts_itself_is_rejected_as_a_whole(lab: Lab) -> None:
+    header = await lab.rpc.request("eth_getBlockByNumber", ["latest", False])
+    lying = FaultyRpc(lab.rpc, "eth_getBlockByNumber", header | {"stateRoot": "0x" + "11" * 32})
+    for signature in (SIGNATURE, sign(MESSAGE, STRANGER)):
+        with pytest.raises(ContradictionError):
+            await check_ownership(claim(OWNER.address, signature), lying)
 
 
 @pytest.mark.parametrize("answer", ["0x", "0x02", "0x0101", "0x" + "00" * 31 + "01"])

@@ -49,7 +49,8 @@ def allowance_slot(base: int, owner: str, spender: str = SPENDER) -> bytes:
 class Approved:
     """Proofs of a real node: of one allowance after an approval, of a free slot, of a plain owner and of nobody.
 
-    `earlier` is the state root of the block before the approval, `before` a proof from there.
+    `earlier` is the state root of the block before the approval, `before` a proof from there; `later` and `revoked` are
+    those of the block after a revocation.
     """
 
     token: str
@@ -59,6 +60,8 @@ class Approved:
     earlier: bytes
     before: dict[str, Any]
     after: dict[str, Any]
+    later: bytes
+    revoked: dict[str, Any]
     owner_proof: dict[str, Any]
     nobody_proof: dict[str, Any]
 
@@ -96,7 +99,7 @@ async def approve(name: str) -> Approved:
             assert TOKENS[name] in {None, bases[0]}
             slot = slots[bases[0]]
             before["storageProof"] = [before["storageProof"][bases[0]]]
-            return Approved(
+            approved = Approved(
                 token=token,
                 owner=parse_address(owner),
                 slot=slot,
@@ -104,9 +107,15 @@ async def approve(name: str) -> Approved:
                 earlier=earlier,
                 before=before,
                 after=await prove(token, slot, FREE),
+                later=b"",
+                revoked={},
                 owner_proof=await prove(owner, slot),
                 nobody_proof=await prove(NOBODY, slot),
             )
+            call = encode_call("approve(address,uint256)", SPENDER, 0)
+            await transact(rpc, {"from": owner, "to": token, "data": call})
+            approved.later, approved.revoked = await head(), await prove(token, slot)
+            return approved
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +139,15 @@ def test_the_allowance_after_an_approval_and_a_free_slot_are_proved(approved: Ap
 
 def test_the_allowance_before_an_approval_is_proved_to_be_absent(approved: Approved) -> None:
     assert prove_answer(approved.earlier, approved.before, approved.token, [approved.slot])[1] == (0,)
+
+
+def test_the_allowance_after_a_revocation_is_proved_to_be_zero(approved: Approved) -> None:
+    assert prove_answer(approved.later, approved.revoked, approved.token, [approved.slot])[1] == (0,)
+
+
+def test_a_slot_that_the_trie_keeps_with_nothing_in_it_holds_zero() -> None:
+    root, proof = leaf_trie(FREE, b"\x80")
+    assert prove_storage(root, FREE, proof) == 0
 
 
 def test_an_account_without_storage_holds_zero_in_every_slot(approved: Approved) -> None:
@@ -297,7 +315,7 @@ def test_a_malformed_account_is_refused_even_if_the_root_commits_to_it(name: str
         prove_account(root, NOBODY, proof)
 
 
-@pytest.mark.parametrize("value", [b"\xc0", b"\x80", b"\0", b"\x82\0\1", b"\xa1" + b"\1" * 33, b"\x81\1", b"\1\1"])
+@pytest.mark.parametrize("value", [b"\xc0", b"\0", b"\x82\0\1", b"\xa1" + b"\1" * 33, b"\x81\1", b"\1\1"])
 def test_a_malformed_value_is_refused_even_if_the_root_commits_to_it(value: bytes) -> None:
     root, proof = leaf_trie(FREE, value)
     with pytest.raises(ContradictionError, match="cannot be read"):

@@ -22,6 +22,15 @@ def test_nesting_that_would_end_the_process_is_refused(text: str) -> None:
         decode_json(text)
 
 
+@pytest.mark.parametrize("pair", [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+def test_200_levels_are_read_and_one_more_is_refused(pair: tuple[str, str]) -> None:
+    opened, closed = pair
+    whole = "[" + opened * 199 + "1" + closed * 199 + ",[]]"
+    assert decode_json(whole)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        decode_json(f"[{whole}]")
+
+
 def test_brackets_inside_of_texts_are_no_nesting() -> None:
     assert decode_json(b'["' + b"[" * 1000 + b'\\"{"]') == ["[" * 1000 + '"{']
 

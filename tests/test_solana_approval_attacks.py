@@ -14,25 +14,32 @@ from typing import Any
 import pytest
 from solana_lab import (
     HELD,
+    MEMO,
     UNIT,
     Refusal,
     Signed,
     SolanaLab,
     approve,
     batch,
+    calls,
     finding,
     give_away,
+    memo,
+    mention,
     new_spender,
     open_lab,
     refuted,
     revoke,
+    serves,
     verdict,
 )
 from solders.hash import Hash
-from solders.instruction import AccountMeta, Instruction
+from solders.instruction import AccountMeta, CompiledInstruction, Instruction
 from solders.keypair import Keypair
+from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0
 from solders.pubkey import Pubkey
 from solders.system_program import AdvanceNonceAccountParams, advance_nonce_account, create_nonce_account
+from solders.transaction import VersionedTransaction
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
 from chains.claims import Amounts
@@ -42,58 +49,11 @@ from chains.solana.addresses import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from chains.solana.chain import SOLANA_DEVNET
 from delegation.sandbox import Sandbox
 
-MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
-
 
 @pytest.fixture(scope="module")
 async def lab(sandbox: Sandbox) -> AsyncIterator[SolanaLab]:
     async with open_lab(sandbox) as lab:
         yield lab
-
-
-def base58(data: bytes) -> str:
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"[digit] + text
-    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
-
-
-def calls(lab: SolanaLab, signed: Signed, *inner: Instruction) -> Any:
-    """Return a lie about `getTransaction`: the first instruction of the transaction called these."""
-    keys = [str(key) for key in _message(signed).account_keys]
-
-    def lie(answer: Any) -> Any:
-        made = [
-            {
-                "programIdIndex": keys.index(str(one.program_id)),
-                "accounts": [keys.index(str(meta.pubkey)) for meta in one.accounts],
-                "data": base58(bytes(one.data)),
-                "stackHeight": 2,
-            }
-            for one in inner
-        ]
-        return answer | {"meta": answer["meta"] | {"innerInstructions": [{"index": 0, "instructions": made}]}}
-
-    return lie
-
-
-def serves(signed: Signed, slot: int) -> dict[str, Any]:
-    """Return the lies of a node that says that a transaction landed which never did."""
-    meta = {"err": None, "innerInstructions": [], "loadedAddresses": {"writable": [], "readonly": []}}
-    served = {"slot": slot, "meta": meta, "transaction": [signed.raw, "base64"], "version": 0}
-    return {"getTransaction": lambda _: served}
-
-
-def _message(signed: Signed) -> Any:
-    from solders.transaction import VersionedTransaction
-
-    return VersionedTransaction.from_bytes(b64decode(signed.raw)).message
-
-
-def memo(*signers: Keypair, mentioning: tuple[str, ...] = ()) -> Instruction:
-    metas = [AccountMeta(signer.pubkey(), True, False) for signer in signers]
-    return Instruction(MEMO, b"paid", metas + [AccountMeta(Pubkey.from_string(one), False, True) for one in mentioning])
 
 
 async def test_a1_a_failed_transaction_with_a_perfect_instruction_is_refuted(lab: SolanaLab) -> None:
@@ -161,6 +121,13 @@ async def test_a7_an_approval_is_active_until_it_is_revoked(lab: SolanaLab) -> N
     assert check.amounts == Amounts(5, 0, HELD, 0)
     assert f"Revoke in {taken.signature}" in finding(check, "state").message
     assert check.exhibits["since"]["raw"] == taken.raw
+    # What has happened since then to this account and others does not hide it.
+    other = await lab.wallet()
+    await lab.submit(
+        [memo(wallet.key), approve(other, spender, 9), lab.take(wallet, wallet.address, 1)], wallet.key, other.key
+    )
+    check = await lab.check(claim)
+    assert (check.state, check.exhibits["since"]["raw"]) == ("revoked", taken.raw)
 
 
 async def test_a8_an_approval_by_somebody_else_is_refuted(lab: SolanaLab) -> None:
@@ -199,25 +166,14 @@ async def test_a34_an_approval_of_another_delegate_after_the_good_one_wins(lab: 
     good, bad = approve(wallet, spender, 5), approve(wallet, thief, 5)
     lies: dict[str, Any] = {}
     if form == "inner":
-        # The program of the second instruction calls Approve; no such program runs on this chain.
-        caller = Instruction(MEMO, b"paid", [])
-        sent = await lab.submit([good, caller, memo(wallet.key)], wallet.key)
-        keys = [str(key) for key in _message(sent).account_keys]
-        made = [TOKEN_PROGRAM, wallet.account, spender, wallet.address]
-        position = [keys.index(key) for key in made]
-        inner = {"programIdIndex": position[0], "accounts": position[1:], "data": base58(bytes([5]))}
-        inner["accounts"] = [position[1], position[3]]
-        lies["getTransaction"] = lambda answer: (
-            answer | {"meta": answer["meta"] | {"innerInstructions": [{"index": 1, "instructions": [inner]}]}}
-        )
+        sent = await lab.submit([good, memo(wallet.key), mention(thief)], wallet.key)
+        lies["getTransaction"] = calls(sent, 1, bad)
     else:
         sent = await lab.submit([batch(good, bad)] if form == "batch" else [good, bad], wallet.key)
     check = await lab.check(lab.claim(sent, wallet, spender, 5), **lies)
-    assert "approval" in refuted(check)
-    if form != "inner":
-        assert refuted(check) == ["approval", "spender"]
-        assert finding(check, "spender").found == thief
-        assert (check.state, check.via) == ("replaced", form)
+    assert refuted(check) == ["approval", "spender"]
+    assert finding(check, "spender").found == thief
+    assert (check.state, check.via) == ("replaced", form)
 
 
 async def test_a34_a_good_approval_inside_a_batch_is_found(lab: SolanaLab) -> None:
@@ -251,10 +207,8 @@ async def test_a34_an_inner_approval_is_the_nodes_word_and_needs_the_account_to_
     wallet, spender = await lab.wallet(), new_spender()
     # What the node says was called is what another transaction did, so that the account confirms it.
     await lab.submit([approve(wallet, spender, 5)], wallet.key)
-    signed = await lab.submit(
-        [memo(wallet.key), Instruction(MEMO, b"", []), *_mention(wallet.account, spender)], wallet.key
-    )
-    lie = calls(lab, signed, approve(wallet, spender, 5))
+    signed = await lab.submit([memo(wallet.key), mention(wallet.account, spender, TOKEN_PROGRAM)], wallet.key)
+    lie = calls(signed, 0, approve(wallet, spender, 5))
     claim = lab.claim(signed, wallet, spender, 5)
     check = await lab.check(claim, getTransaction=lie)
     assert (verdict(check), check.via, check.state) == ("VERIFIED", "inner", "active")
@@ -262,13 +216,6 @@ async def test_a34_an_inner_approval_is_the_nodes_word_and_needs_the_account_to_
     await lab.submit([revoke(wallet)], wallet.key)
     check = await lab.check(claim, getTransaction=lie)
     assert (verdict(check), finding(check, "approval").verdict) == ("UNDETERMINED", "UNDETERMINED")
-
-
-def _mention(*addresses: str) -> list[Instruction]:
-    """Return an instruction that does nothing but bring keys into the message: a transfer of nothing by nobody."""
-    metas = [AccountMeta(Pubkey.from_string(one), False, False) for one in (*addresses, TOKEN_PROGRAM)]
-    compute_budget = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-    return [Instruction(compute_budget, bytes([2]) + (200_000).to_bytes(4, "little"), metas)]
 
 
 async def test_a34_bytes_after_an_approval_are_ignored_by_the_program_and_said(lab: SolanaLab) -> None:
@@ -303,10 +250,6 @@ async def test_a35_a_look_alike_of_the_token_program_is_no_approval(lab: SolanaL
 
 
 async def test_a35_a_program_from_an_address_table_rejects_the_node(lab: SolanaLab) -> None:
-    from solders.instruction import CompiledInstruction
-    from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0
-    from solders.transaction import VersionedTransaction
-
     wallet, spender = await lab.wallet(), new_spender()
     keys = [wallet.key.pubkey(), Pubkey.from_string(wallet.account), Pubkey.from_string(spender)]
     data = bytes(approve(wallet, spender, 5).data)
@@ -362,6 +305,12 @@ async def test_a38_another_service_that_took_the_only_place_is_named(lab: Solana
     await lab.submit([revoke(wallet)], wallet.key)
     check = await lab.check(claim)
     assert (verdict(check), check.state) == ("VERIFIED", "revoked")
+    service = Keypair()
+    steps = [approve(wallet, str(service.pubkey()), 3), lab.take(wallet, str(service.pubkey()), 3)]
+    await lab.submit(steps, wallet.key, service)
+    check = await lab.check(claim)
+    assert (verdict(check), check.state) == ("VERIFIED", "replaced")
+    assert str(service.pubkey()) in finding(check, "state").message
 
 
 @pytest.mark.parametrize(

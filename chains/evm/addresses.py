@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sha3 import keccak_256  # type: ignore[import-untyped]
+
 from chains.errors import InvalidAddressError, quotable
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
@@ -18,9 +20,8 @@ _CAPITAL_MARKS: Final = bytes.maketrans(b"0123456789abcdef", bytes(8) + b"\x40" 
 
 def keccak256(data: bytes) -> bytes:
     """Return the Keccak-256 digest of `data` (the pre-standard padding that Ethereum uses, not SHA3-256)."""
-    from Crypto.Hash import keccak
-
-    return keccak.new(digest_bits=256, data=data).digest()
+    digest: bytes = keccak_256(data).digest()
+    return digest
 
 
 def to_checksum_address(address: bytes) -> str:

@@ -11,7 +11,7 @@ from chains.errors import NodeError, RpcError
 
 # Quantities should have no leading zeros (execution-apis), but some nodes send them and they are unambiguous.
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
-_DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
+_DATA: Final = re.compile(r"0x[0-9a-fA-F]*", re.ASCII)
 _HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _METHOD_NOT_FOUND: Final = -32601
 _METHOD_MISSING_WORDS: Final = ("method not found", "is not available", "unsupported method", "not supported")
@@ -46,7 +46,7 @@ def parse_quantity(what: str, answer: object) -> int:
 
 def parse_data(what: str, answer: object) -> bytes:
     """Return the bytes of `0x` data; raise `NodeError` for anything else."""
-    if isinstance(answer, str) and _DATA.fullmatch(answer):
+    if isinstance(answer, str) and len(answer) % 2 == 0 and _DATA.fullmatch(answer):
         return bytes.fromhex(answer[2:])
     raise nonsense(what, answer)
 
@@ -90,4 +90,4 @@ def revert_data(error: RpcError) -> bytes | None:
     if not isinstance(data, str):
         return b""
     digits = data.removeprefix("Reverted ")
-    return bytes.fromhex(digits[2:]) if _DATA.fullmatch(digits) else b""
+    return bytes.fromhex(digits[2:]) if len(digits) % 2 == 0 and _DATA.fullmatch(digits) else b""

@@ -232,7 +232,7 @@ def judge_post_state(
     if answer == authorised:
         message = f"At the end of its block the allowance is what was approved: {shown}."
     elif answer == expected or (answer < expected and complete and expected - answer <= walked.moved):
-        message = f"At the end of its block the allowance is {shown}, after spending in the same block."
+        message = f"At the end of its block the allowance is {shown}, as what followed it in the block left it."
     elif not complete:
         verdict = "UNDETERMINED"
         message = f"At the end of its block the allowance is {shown}; what else the block did to it is not known."

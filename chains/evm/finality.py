@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from chains.claims import Finding
 from chains.errors import RpcError
-from chains.evm.answers import parse_object, parse_quantity
+from chains.evm.answers import parse_object
+from chains.evm.headers import check_header
 from chains.rpc import Rpc
 from chains.types import Block, Chain
 
@@ -34,7 +35,7 @@ async def _number_of(rpc: Rpc, tag: str) -> int | None:
         return None
     if answer is None:
         return None
-    return parse_quantity("a block's number", parse_object("eth_getBlockByNumber", answer).get("number"))
+    return check_header(parse_object("eth_getBlockByNumber", answer)).number
 
 
 def _describe(level: str, block: Block, missing: list[str]) -> Finding:

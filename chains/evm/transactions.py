@@ -8,6 +8,7 @@ from typing import Final
 from chains.errors import SignatureMismatchError
 from chains.evm.addresses import keccak256
 from chains.evm.erc20 import encode_approve
+from chains.evm.rlp_bytes import Item, decode, encode, integer_bytes
 from chains.evm.signatures import recover_address
 from chains.types import Chain, EvmFee, EvmTransaction, SignedTransaction
 
@@ -66,16 +67,14 @@ def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction, chain: Ch
     network's cap where `chain` is given, gas limit, `to`, value 0, data, an empty access list, low-s signature
     (EIP-2), the signer, and the hash.
     """
-    import rlp  # type: ignore[import-untyped]
-
     raw, items = _read_type_2(signed.raw)
     fee = unsigned.fee
-    shown: tuple[bytes | list[bytes], ...] = (
-        _integer(unsigned.chain_id),
-        _integer(unsigned.nonce),
-        _integer(fee.max_priority_fee_per_gas),
-        _integer(fee.max_fee_per_gas),
-        _integer(fee.gas_limit),
+    shown: tuple[Item, ...] = (
+        integer_bytes(unsigned.chain_id),
+        integer_bytes(unsigned.nonce),
+        integer_bytes(fee.max_priority_fee_per_gas),
+        integer_bytes(fee.max_fee_per_gas),
+        integer_bytes(fee.gas_limit),
         bytes.fromhex(unsigned.to[2:]),
         b"",
         bytes.fromhex(unsigned.data[2:]),
@@ -92,7 +91,7 @@ def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction, chain: Ch
     parity, r, s = (_signature_number(name, item) for name, item in zip(_FIELDS[9:], items[9:], strict=True))
     if parity > 1:
         raise _mismatch("signature parity", "0 or 1", parity)
-    signer = recover_address(keccak256(raw[:1] + rlp.encode(items[:9])), parity, r, s)
+    signer = recover_address(keccak256(raw[:1] + encode(items[:9])), parity, r, s)
     if signer != unsigned.sender:
         raise _mismatch("signer", unsigned.sender, signer)
     computed = "0x" + keccak256(raw).hex()
@@ -108,26 +107,20 @@ def signed_from_raw(raw: str) -> SignedTransaction:
     return SignedTransaction(raw=raw, hash="0x" + keccak256(_read_type_2(raw)[0]).hex())
 
 
-def _read_type_2(text: str) -> tuple[bytes, list[bytes | list[bytes]]]:
+def _read_type_2(text: str) -> tuple[bytes, list[Item]]:
     """Return the bytes of a signed transaction of type 2 and its twelve fields."""
-    import rlp
-
     if not _RAW.fullmatch(text):
         raise _mismatch("encoding", "0x and hexadecimal digits", text[:20])
     raw = bytes.fromhex(text[2:])
     if raw[0] != _TYPE_2:
         raise _mismatch("type", _TYPE_2, raw[0])
     try:
-        items = rlp.decode(raw[1:])
-    except (rlp.exceptions.RLPException, RecursionError) as error:
+        items = decode(raw[1:])
+    except ValueError as error:
         raise _mismatch("encoding", "RLP", str(error)) from error
     if not isinstance(items, list) or len(items) != len(_FIELDS):
         raise _mismatch("encoding", f"a list of {len(_FIELDS)} fields", "something else")
     return raw, items
-
-
-def _integer(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def _signature_number(name: str, item: object) -> int:

@@ -111,7 +111,8 @@ class _Seen:
 
     def to_check(self) -> ApprovalCheck:
         landed = self.landed
-        served = Finding("transaction", "VERIFIED", f"The node holds the transaction, in slot {landed.slot}.")
+        message = f"The node holds the transaction, in slot {landed.slot}."
+        served = Finding("transaction", "VERIFIED", message, expected=landed.signature, found=landed.signature)
         status = "unknown" if landed.meta is None else "ok" if landed.error is None else as_json(landed.error)
         facts = {"transaction": landed.signature, "slot": str(landed.slot), "status": status}
         return ApprovalCheck(

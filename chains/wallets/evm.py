@@ -44,7 +44,7 @@ class EvmKeyWallet(KeyWallet):
         """Return the signed EIP-1559 transaction, verified from its bytes."""
         if not isinstance(transaction, EvmTransaction):
             raise WalletRefusedError("This wallet signs for EVM networks, not for Solana.", hint="Use a Solana wallet.")
-        import rlp  # type: ignore[import-untyped]
+        from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
         self._refuse_other_owner(transaction.sender)
         try:
@@ -61,7 +61,7 @@ class EvmKeyWallet(KeyWallet):
                 "accessList": [],
             }
             made = self._account.sign_transaction(fields)
-        except (TypeError, ValueError, rlp.exceptions.RLPException) as error:
+        except (TypeError, ValueError, RLPException) as error:
             # Without the library's traceback, whose frames hold the key.
             raise SigningError(f"This transaction cannot be signed: {error}", hint="Nothing was signed.") from None
         signed = SignedTransaction(raw="0x" + made.raw_transaction.hex(), hash="0x" + made.hash.hex())

@@ -1,0 +1,261 @@
+"""Approvals that no plain `approve` made: contract wallets, user operations, EIP-7702, permits; and what only looks so."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from approval_lab import (
+    APPROVE,
+    UNIT,
+    Falsified,
+    Lab,
+    encode_batch,
+    encode_calls,
+    encode_operation,
+    finding,
+    not_verified,
+    open_lab,
+    verdict,
+)
+from eth_account import Account
+from eth_keys.datatypes import PrivateKey
+from eth_utils.crypto import keccak
+
+from chains.errors import RpcError
+from delegation.sandbox.artifacts import encode_call
+from delegation.sandbox.document import KeyDocument
+
+TRANSFER = "transfer(address,uint256)"
+NOBODY = "0x" + "00" * 20
+
+
+@pytest.fixture(scope="module")
+async def lab() -> AsyncIterator[Lab]:
+    async with open_lab("linea") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def key(lab: Lab) -> KeyDocument:
+    return await lab.wallet()
+
+
+def approve(lab: Lab, amount: int, currency: str = "usdt") -> tuple[str, str]:
+    return lab.token(currency).address, encode_call(APPROVE, lab.spender, amount)
+
+
+def pay(lab: Lab, amount: int, currency: str = "usdt") -> tuple[str, str]:
+    return lab.token(currency).address, encode_call(TRANSFER, lab.network.deployer, amount)
+
+
+async def make_safe(lab: Lab, key: KeyDocument) -> str:
+    """Return a Safe-like wallet that holds tokens."""
+    wallet = await lab.deploy("SafeLike", "constructor(address)", key.address)
+    await lab.network.fund(wallet, gas=False, tokens=True)
+    return wallet
+
+
+async def sign_permit(lab: Lab, key: KeyDocument, token: str, spender: str, value: int) -> tuple[Any, ...]:
+    """Return deadline, v, r and s of a permit with the owner's next nonce."""
+    nonce = await lab.rpc.request(
+        "eth_call", [{"to": token, "data": encode_call("nonces(address)", key.address)}, "latest"]
+    )
+    signed = Account.sign_typed_data(
+        key.private_key,
+        {"chainId": lab.chain.chain_id, "verifyingContract": token},
+        {
+            "Permit": [
+                {"name": "owner", "type": "address"},
+                {"name": "spender", "type": "address"},
+                {"name": "value", "type": "uint256"},
+                {"name": "nonce", "type": "uint256"},
+                {"name": "deadline", "type": "uint256"},
+            ]
+        },
+        {"owner": key.address, "spender": spender, "value": value, "nonce": int(nonce, 16), "deadline": 2**40},
+    )
+    return 2**40, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+
+
+class TestWhatCarriedIt:
+    async def test_a_safe_is_named(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        sent = await lab.batch(key, wallet, [approve(lab, 5000 * UNIT)], "execTransaction")
+        check = await lab.check(lab.claim(sent, wallet, 5000 * UNIT, "usdt"))
+        assert (verdict(check), check.method, check.via, check.state) == ("VERIFIED", "logs", "safe", "active")
+        assert check.proved
+        assert check.amounts.spendable == 5000 * UNIT
+
+    async def test_a_contract_wallet_without_a_log_of_its_own_is_a_batch(self, lab: Lab, key: KeyDocument):
+        wallet = await lab.deploy("BatchWallet", "constructor(address,address)", key.address, NOBODY)
+        calls = [approve(lab, UNIT, "usdc"), approve(lab, 2 * UNIT, "usdt")]
+        sent = await lab.batch(key, wallet, calls)
+        for currency, amount in (("usdc", UNIT), ("usdt", 2 * UNIT)):
+            check = await lab.check(lab.claim(sent, wallet, amount, currency))
+            assert (verdict(check), check.via, check.proved) == ("VERIFIED", "batch", True)
+
+    async def test_a_user_operation_is_named_and_its_bundler_is_not_the_owner(self, lab: Lab, key: KeyDocument):
+        entry = await lab.contract("EntryPointLike")
+        wallet = await lab.deploy("BatchWallet", "constructor(address,address)", key.address, entry)
+        sent = await lab.send(await lab.wallet(), entry, encode_operation(wallet, [approve(lab, UNIT)]))
+        check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"))
+        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "erc4337", True)
+
+    async def test_a_user_operation_that_failed_inside_approved_nothing(self, lab: Lab, key: KeyDocument):
+        entry = await lab.contract("EntryPointLike")
+        wallet = await lab.deploy("BatchWallet", "constructor(address,address)", key.address, entry)
+        calls = [approve(lab, UNIT), pay(lab, UNIT)]
+        sent = await lab.send(key, entry, encode_operation(wallet, calls))
+        check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"))
+        assert finding(check, "status").verdict == "VERIFIED"
+        assert not_verified(check) == {"approval": "REFUTED"}
+        assert "failed, although the transaction succeeded" in finding(check, "approval").message
+
+    async def test_a_safe_whose_call_failed_approved_nothing(self, lab: Lab, key: KeyDocument):
+        wallet = await lab.deploy("SafeLike", "constructor(address)", key.address)
+        sent = await lab.batch(key, wallet, [pay(lab, UNIT)], "execTransaction")
+        check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"))
+        assert "failed, although the transaction succeeded" in finding(check, "approval").message
+
+    @pytest.mark.parametrize("sponsored", [False, True], ids=["own", "sponsored"])
+    async def test_an_account_that_runs_code_is_named(self, lab: Lab, sponsored: bool):
+        key, code = await lab.wallet(), await lab.contract("Delegate7702")
+        calls = [approve(lab, UNIT)]
+        # The account's own transaction uses up a nonce before its authorization does (EIP-7702).
+        signed = Account.sign_authorization(
+            {"chainId": lab.chain.chain_id, "address": code, "nonce": 0 if sponsored else 1}, key.private_key
+        )
+        changes = {"type": 4, "authorizationList": [signed]}
+        if sponsored:
+            digest = keccak(encode_calls(calls))
+            proof = PrivateKey(bytes.fromhex(key.private_key[2:])).sign_msg_hash(digest)
+            data = encode_call(
+                "executeSigned(address[],bytes[],uint8,bytes32,bytes32)",
+                [call[0] for call in calls],
+                [bytes.fromhex(call[1][2:]) for call in calls],
+                27 + proof.v,
+                proof.r.to_bytes(32, "big"),
+                proof.s.to_bytes(32, "big"),
+            )
+            sent = await lab.send(await lab.wallet(), key.address, data, **changes)
+        else:
+            sent = await lab.send(key, key.address, encode_batch("execute", calls), **changes)
+        check = await lab.check(lab.claim(sent, key.address, UNIT, "usdt"))
+        assert (verdict(check), check.method, check.via, check.proved) == ("VERIFIED", "logs", "eip7702", True)
+
+    async def test_a_permit_is_named_whoever_brought_it(self, lab: Lab):
+        key, token = await lab.wallet(), await lab.contract("PermitToken")
+        permit = await sign_permit(lab, key, token, lab.spender, 5000 * UNIT)
+        call = encode_call(
+            "permit(address,address,uint256,uint256,uint8,bytes32,bytes32)",
+            key.address,
+            lab.spender,
+            5000 * UNIT,
+            *permit,
+        )
+        sent = await lab.send(await lab.wallet(), token, call)
+        claim = lab.claim(sent, key.address, 5000 * UNIT, token=replace(lab.token(), address=token))
+        check = await lab.check(claim)
+        assert (verdict(check), check.method, check.via, check.proved) == ("VERIFIED", "logs", "permit", True)
+
+    async def test_raising_an_allowance_counts_as_what_it_left(self, lab: Lab, key: KeyDocument):
+        await lab.approve(key, 2 * UNIT, "usdt")
+        for function, change, left in (("increase", 3, 5), ("decrease", 1, 4)):
+            call = encode_call(f"{function}Allowance(address,uint256)", lab.spender, change * UNIT)
+            sent = await lab.send(key, lab.token("usdt").address, call)
+            check = await lab.check(lab.claim(sent, key.address, left * UNIT, "usdt"))
+            assert (verdict(check), check.method, check.via) == ("VERIFIED", "logs", f"{function}-allowance")
+            refuted = await lab.check(lab.claim(sent, key.address, change * UNIT, "usdt"))
+            assert not_verified(refuted) == {"amount": "REFUTED"}
+
+    async def test_a_contract_that_brings_a_permit_and_takes_a_part_at_once_is_an_approval(self, lab: Lab):
+        key, token = await lab.wallet(), await lab.contract("PermitToken")
+        puller = await lab.contract("PermitPuller")
+        await lab.send(key, token, encode_call("mint(address,uint256)", key.address, 100 * UNIT))
+        permit = await sign_permit(lab, key, token, puller, 50 * UNIT)
+        call = encode_call(
+            "deposit(address,address,uint256,uint256,uint256,uint8,bytes32,bytes32)",
+            token,
+            key.address,
+            50 * UNIT,
+            8 * UNIT,
+            *permit,
+        )
+        sent = await lab.send(await lab.wallet(), puller, call)
+        claim = lab.claim(sent, key.address, 50 * UNIT, spender=puller, token=replace(lab.token(), address=token))
+        check = await lab.check(claim)
+        assert (verdict(check), check.via, check.state) == ("VERIFIED", "contract", "reduced")
+        # What is left of it is not what the owner approved.
+        assert not_verified(await lab.check(replace(claim, amount=42 * UNIT))) == {"amount": "REFUTED"}
+
+
+class TestApprovalsBesidePayments:
+    """A wallet may approve and pay in one batch; what could as well be a spend is not accepted (attack A5)."""
+
+    async def test_a_batch_that_approves_and_pays_is_an_approval(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        sent = await lab.batch(key, wallet, [approve(lab, 5000 * UNIT), pay(lab, 70 * UNIT)], "execTransaction")
+        check = await lab.check(lab.claim(sent, wallet, 5000 * UNIT, "usdt"))
+        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "safe", True)
+
+    async def test_a_batch_that_lowers_the_allowance_and_pays_is_an_approval(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        await lab.batch(key, wallet, [approve(lab, 5000 * UNIT)], "execTransaction")
+        sent = await lab.batch(key, wallet, [approve(lab, 1000 * UNIT), pay(lab, 70 * UNIT)], "execTransaction")
+        check = await lab.check(lab.claim(sent, wallet, 1000 * UNIT, "usdt"))
+        assert (verdict(check), check.state) == ("VERIFIED", "active")
+
+    async def test_a5_a_batch_that_leaves_what_a_spend_would_leave_is_not_accepted(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        await lab.batch(key, wallet, [approve(lab, 5000 * UNIT)], "execTransaction")
+        sent = await lab.batch(key, wallet, [approve(lab, 4000 * UNIT), pay(lab, 1000 * UNIT)], "execTransaction")
+        check = await lab.check(lab.claim(sent, wallet, 4000 * UNIT, "usdt"))
+        assert not_verified(check) == {"spend-log": "UNDETERMINED"}
+
+    async def test_a5_a_safe_that_asks_the_spender_to_pull_did_not_approve(self, lab: Lab, key: KeyDocument):
+        token, puller = await lab.contract("PermitToken"), await lab.contract("PermitPuller")
+        wallet = await make_safe(lab, key)
+        await lab.send(key, token, encode_call("mint(address,uint256)", wallet, 100 * UNIT))
+        await lab.batch(key, wallet, [(token, encode_call(APPROVE, puller, 50 * UNIT))], "execTransaction")
+        pull = (puller, encode_call("pull(address,address,uint256)", token, wallet, 20 * UNIT))
+        sent = await lab.batch(key, wallet, [pull], "execTransaction")
+        claim = lab.claim(sent, wallet, 30 * UNIT, spender=puller, token=replace(lab.token(), address=token))
+        assert not_verified(await lab.check(claim)) == {"spend-log": "UNDETERMINED"}
+
+
+class TestWhatIsRequired:
+    async def test_without_the_state_after_it_an_indirect_approval_is_not_accepted(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        sent = await lab.batch(key, wallet, [approve(lab, UNIT)], "execTransaction")
+        await lab.mine()
+
+        def prune(method: str, params: Any, answer: Any) -> Any:
+            if method == "eth_call" and isinstance(params[1], dict) and params[1]["blockHash"] == included:
+                raise RpcError("missing trie node", code=-32000)
+            return answer
+
+        receipt = await lab.rpc.request("eth_getTransactionReceipt", [sent])
+        included = receipt["blockHash"]
+        check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"), rpc=Falsified(lab.rpc, prune))
+        assert not_verified(check) == {"post-state": "UNDETERMINED"}
+        assert not check.proved
+
+    async def test_a_log_that_the_state_does_not_bear_out_is_refuted(self, lab: Lab, key: KeyDocument):
+        fake = await lab.contract("FakeToken")
+        sent = await lab.send(
+            key, fake, encode_call("pretend(address,address,uint256)", key.address, lab.spender, UNIT)
+        )
+        claim = lab.claim(sent, key.address, UNIT, token=replace(lab.token(), address=fake))
+        found = finding(await lab.check(claim), "post-state")
+        assert (found.verdict, found.expected, found.found) == ("REFUTED", str(UNIT), "0")
+
+    async def test_a_transaction_that_approves_nothing_is_refuted(self, lab: Lab, key: KeyDocument):
+        sent = await lab.send(key, key.address, "0x")
+        assert not_verified(await lab.check(lab.claim(sent, key.address, UNIT))) == {"approval": "REFUTED"}
+
+    async def test_a8_the_approval_of_another_wallet_in_a_bundle_is_refuted(self, lab: Lab, key: KeyDocument):
+        wallet = await make_safe(lab, key)
+        sent = await lab.batch(key, wallet, [approve(lab, UNIT)], "execTransaction")
+        found = finding(await lab.check(lab.claim(sent, key.address, UNIT, "usdt")), "owner")
+        assert (found.verdict, found.expected, found.found) == ("REFUTED", key.address, wallet)
