@@ -94,10 +94,22 @@ class Lab:
         return hash_
 
     async def receipt(self, hash_: str) -> Any:
-        """Return the receipt of a transaction that a block holds: anvil mines it before it answers, or right after."""
-        while (receipt := await self.rpc.request("eth_getTransactionReceipt", [hash_])) is None:
+        """Return the receipt of a transaction; anvil answers before it has mined it."""
+        for _ in range(2000):
+            receipt = await self.rpc.request("eth_getTransactionReceipt", [hash_])
+            if receipt is not None:
+                return receipt
             await asyncio.sleep(0.002)
-        return receipt
+        raise AssertionError(f"no block holds {hash_}")
+
+    async def broadcast(self, raw: str) -> None:
+        """Send signed bytes and wait until a block holds them."""
+        await self.receipt(await self.rpc.request("eth_sendRawTransaction", [raw]))
+
+    async def issue(self, currency: str, signature: str, *arguments: Any) -> None:
+        """Call a token as its issuer does, for example to pause it."""
+        call = {"from": self.network.deployer, "to": self.token(currency).address}
+        await transact(self.network.rpc, call | {"data": encode_call(signature, *arguments)})
 
     async def approve(
         self, key: KeyDocument, amount: int, currency: str = "usdc", spender: str = "", **changes: Any

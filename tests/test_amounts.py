@@ -18,7 +18,7 @@ from chains.errors import InvalidAmountError
         "1.2.3", "10" * 100, "5\n",
     ],
 )  # fmt: skip
-def test_attack_a45_text_that_is_not_a_plain_number_is_refused(text: str) -> None:
+def test_a45_text_that_is_not_a_plain_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidAmountError):
         parse_amount(text)
 

@@ -417,7 +417,7 @@ class TestWhatNeverLanded:
         key = await own.wallet()
         call = encode_call(APPROVE, own.spender, UNIT)
         raw, hash_ = await own.sign(key, own.token().address, call)
-        await own.rpc.request("eth_sendRawTransaction", [raw])
+        await own.broadcast(raw)
         claim = own.claim(hash_, key.address, UNIT)
         check = await own.check(claim)
         assert verdict(check) == "VERIFIED"
@@ -430,7 +430,7 @@ class TestWhatNeverLanded:
             assert (verdict(check), check.state) == ("UNDETERMINED", "reorganised")
             assert "o not approve anew" in finding(check, "inclusion").message
         # The same bytes land again: it is the same approval in another block.
-        await own.rpc.request("eth_sendRawTransaction", [raw])
+        await own.broadcast(raw)
         check = await own.check(known)
         assert (verdict(check), check.state) == ("VERIFIED", "active")
         assert check.included != known.block
@@ -456,7 +456,7 @@ class TestWhatNeverLanded:
     async def test_a17_a_chain_that_was_rolled_back_leaves_the_transaction_dropped(self, own: Lab):
         key = await own.wallet()
         raw, hash_ = await own.sign(key, own.token().address, encode_call(APPROVE, own.spender, UNIT))
-        await own.rpc.request("eth_sendRawTransaction", [raw])
+        await own.broadcast(raw)
         check = await own.check(own.claim(hash_, key.address, UNIT))
         await own.rpc.request("anvil_rollback", [1])
         check = await own.check(own.claim(hash_, key.address, UNIT, raw=raw, block=check.included))
@@ -515,12 +515,11 @@ class TestWhatNeverLanded:
 
 class TestWhatCannotBeSpent:
     async def test_a37_a_paused_token_is_authorised_and_blocked(self, lab: Lab, claim: ApprovalClaim):
-        token = {"from": lab.network.deployer, "to": claim.token.address}
-        await lab.rpc.request("eth_sendTransaction", [token | {"data": encode_call("pause()")}])
+        await lab.issue("usdc", "pause()")
         try:
             check = await lab.check(claim)
         finally:
-            await lab.rpc.request("eth_sendTransaction", [token | {"data": encode_call("unpause()")}])
+            await lab.issue("usdc", "unpause()")
         assert (verdict(check), check.state, check.blocked) == ("VERIFIED", "active", ("paused",))
         assert (check.amounts.remaining, check.amounts.spendable) == (5000 * UNIT, 0)
         assert "paused" in finding(check, "spendable").message
@@ -541,8 +540,7 @@ class TestWhatCannotBeSpent:
         key, spender = await lab.wallet(tokens=True), await lab.deploy("Multicall")
         sent = await lab.approve(key, UNIT, currency, spender)
         account = key.address if who == "owner" else spender
-        call = {"from": lab.network.deployer, "to": lab.token(currency).address}
-        await lab.rpc.request("eth_sendTransaction", [call | {"data": encode_call(function, account)}])
+        await lab.issue(currency, function, account)
         check = await lab.check(lab.claim(sent, key.address, UNIT, currency, spender=spender))
         assert (verdict(check), check.blocked) == ("VERIFIED", blocked)
         assert check.amounts.spendable == (0 if blocked else UNIT)

@@ -1,4 +1,4 @@
-"""Checks of direct EVM approvals on real local chains: what is found, what became of it, and what could not be asked."""
+"""Checks of direct EVM approvals on real chains: what is found, what became of it, and what could not be asked."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

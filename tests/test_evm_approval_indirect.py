@@ -1,4 +1,4 @@
-"""Approvals that no plain `approve` made: contract wallets, user operations, EIP-7702, permits; and what only looks so."""
+"""Approvals without a plain `approve`: contract wallets, user operations, EIP-7702, permits; and what only looks so."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -190,7 +190,7 @@ async def test_a_spend_is_seen_in_the_newest_block(sandbox: Sandbox, nodes: dict
     assert now.block.number > then.block.number
 
 
-async def test_a_token_that_demands_zero_first_takes_two_steps_found_by_trying(
+async def test_a13_a_token_that_demands_zero_first_takes_two_steps_found_by_trying(
     sandbox: Sandbox, nodes: dict[str, EvmNode]
 ) -> None:
     node = nodes["ethereum"]

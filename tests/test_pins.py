@@ -40,7 +40,7 @@ def test_the_known_production_values_agree(production: Pins) -> None:
     production.require(PRODUCTION)
 
 
-def test_attack_a19_another_spender_in_production_stops_the_line_and_shows_both(production: Pins) -> None:
+def test_a19_another_spender_in_production_stops_the_line_and_shows_both(production: Pins) -> None:
     with pytest.raises(PinMismatchError) as caught:
         production.require(replace(PRODUCTION, spender=THIEF))
     assert (caught.value.expected, caught.value.found) == (SPENDER, THIEF)
@@ -58,7 +58,7 @@ def test_other_decimals_in_production_stop_the_line(production: Pins) -> None:
         production.require(replace(PRODUCTION, token=replace(USDC, decimals=18)))
 
 
-def test_attack_a20_the_spender_of_another_region_stops_the_line(journal: Journal) -> None:
+def test_a20_the_spender_of_another_region_stops_the_line(journal: Journal) -> None:
     with pytest.raises(PinMismatchError):
         Pins(journal, "https://api.baanx.com", "us").require(PRODUCTION)
     Pins(journal, "https://api.baanx.com", "us").require(replace(PRODUCTION, spender=US_SPENDER))

@@ -13,6 +13,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.messages import encode_defunct
+from judges import require_agreement
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from delegation.sandbox.platform import create_app
@@ -80,11 +81,14 @@ class Bench:
         answer = await self.post(await self.make_proof(wallet, tx_hash, str(amount), network, currency))
         assert answer == (201, "")
 
-    async def post(self, proof: Any) -> tuple[int, str]:
+    async def post(self, proof: Any, *, narrower: bool = False) -> tuple[int, str]:
         response = await self.client.post(POST_APPROVAL, json=proof)
         if response.status_code == 201:
             assert response.json() == {"success": True}
-        return response.status_code, response.json().get("message", "")
+            return 201, ""
+        message = response.json()["message"]
+        await require_agreement(self.client, proof, message, narrower=narrower)
+        return response.status_code, message
 
     async def rows(self, wallet: Any) -> list[dict[str, str]]:
         listed = (await self.client.get("/v1/wallet/external")).raise_for_status().json()
@@ -281,7 +285,7 @@ class TestDelegationTokens:
     async def test_of_two_proofs_at_the_same_time_one_is_taken(self, bench: Bench):
         wallet = await bench.sandbox.new_wallet("evm", tokens=False)
         proof = await bench.make_proof(wallet, await bench.approve(wallet, USDC_5000))
-        answers = await asyncio.gather(bench.post(proof), bench.post(proof))
+        answers = await asyncio.gather(*(bench.post(proof, narrower=True) for _ in range(2)))
         assert sorted(answers) == [(201, ""), (400, "Delegation token already used")]
 
     async def test_an_approval_whose_proof_came_too_late_can_be_proven_with_a_new_token(self, bench: Bench):
@@ -290,12 +294,12 @@ class TestDelegationTokens:
         assert (await bench.post(await bench.make_proof(wallet, tx_hash) | {"token": "lost"}))[0] == 400
         assert await bench.post(await bench.make_proof(wallet, tx_hash)) == (201, "")
 
-    async def test_a_transaction_that_was_accepted_is_not_taken_a_second_time(self, bench: Bench):
+    async def test_a9_a_transaction_that_was_accepted_is_not_taken_a_second_time(self, bench: Bench):
         wallet = await bench.sandbox.new_wallet("evm", tokens=False)
         tx_hash = await bench.approve(wallet, USDC_5000)
         assert await bench.post(await bench.make_proof(wallet, tx_hash)) == (201, "")
         again = await bench.make_proof(wallet, tx_hash.upper().replace("0X", "0x"))
-        assert await bench.post(again) == (409, "Transaction already used")
+        assert await bench.post(again, narrower=True) == (409, "Transaction already used")
 
 
 class TestStatementsAndSignatures:
@@ -329,7 +333,8 @@ class TestStatementsAndSignatures:
     ):
         address = proof["address"].lower()
         text = proof["sigMessage"].replace(proof["address"], address)
-        answer = await bench.post(proof | {"address": address, "sigMessage": text, "sigHash": sign(owner, text)})
+        spelt = proof | {"address": address, "sigMessage": text, "sigHash": sign(owner, text)}
+        answer = await bench.post(spelt)
         assert answer == (400, "Invalid sigMessage: address is not in its EIP-55 spelling")
 
     async def test_a_text_that_was_changed_after_signing_is_refused(self, bench: Bench, proof: Proof):
@@ -356,8 +361,11 @@ class TestStatementsAndSignatures:
 
 
 class TestTransactions:
-    async def refuse(self, bench: Bench, wallet: Any, tx_hash: str, reason: str, amount: str = "5000") -> None:
-        assert await bench.post(await bench.make_proof(wallet, tx_hash, amount)) == (400, reason)
+    async def refuse(
+        self, bench: Bench, wallet: Any, tx_hash: str, reason: str, amount: str = "5000", *, narrower: bool = False
+    ) -> None:
+        proof = await bench.make_proof(wallet, tx_hash, amount)
+        assert await bench.post(proof, narrower=narrower) == (400, reason)
         assert await bench.rows(wallet) == []
 
     async def test_one_that_nobody_knows_is_refused(self, bench: Bench, proof: Proof):
@@ -410,7 +418,7 @@ class TestTransactions:
         known = bench.sandbox.document.networks["base"]
         data = approve_calldata(known.delegation_contract, USDC_5000) + b"\x00"
         tx_hash = await bench.send("base", wallet, known.tokens["usdc"].address, data)
-        await self.refuse(bench, wallet, tx_hash, "Transaction is not an approve")
+        await self.refuse(bench, wallet, tx_hash, "Transaction is not an approve", narrower=True)
 
     async def test_one_for_another_spender_is_refused(self, bench: Bench):
         wallet = await bench.sandbox.new_wallet("evm", tokens=False)
@@ -444,8 +452,10 @@ class TestProofLog:
         for entry in received:
             assert datetime.fromisoformat(entry.pop("received_at")).tzinfo is not None
         assert received == [
-            known | {"amount": "1", "accepted": False, "status": 400, "message": "Approval amount does not match"},
-            known | {"amount": "5000", "accepted": True, "status": 201, "message": ""},
+            known
+            | {"amount": "1", "accepted": False, "status": 400, "message": "Approval amount does not match"}
+            | {"second_judge": "REFUTED"},
+            known | {"amount": "5000", "accepted": True, "status": 201, "message": "", "second_judge": "VERIFIED"},
         ]
 
     async def test_a_proof_whose_answer_was_lost_was_accepted(self, bench: Bench):

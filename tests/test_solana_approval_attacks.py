@@ -174,6 +174,9 @@ async def test_a34_an_approval_of_another_delegate_after_the_good_one_wins(lab: 
     assert refuted(check) == ["approval", "spender"]
     assert finding(check, "spender").found == thief
     assert (check.state, check.via) == ("replaced", form)
+    await lab.submit([revoke(wallet)], wallet.key)
+    check = await lab.check(lab.claim(sent, wallet, spender, 5), **lies)
+    assert (refuted(check), check.state) == (["approval", "spender"], "replaced")
 
 
 async def test_a34_a_good_approval_inside_a_batch_is_found(lab: SolanaLab) -> None:

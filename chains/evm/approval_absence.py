@@ -112,8 +112,7 @@ async def _explain_by_nonce(
     claim: ApprovalClaim, signed: DecodedTransaction, rpc: Rpc, head: Block, before: str
 ) -> ApprovalCheck:
     """Decide by the sender's nonce, which every transaction of an account uses up once (attack A18)."""
-    answer = await rpc.request("eth_getTransactionCount", [signed.sender, hex(head.number)])
-    count = parse_quantity("eth_getTransactionCount", answer)
+    count = await _get_nonce(rpc, signed.sender, head.number)
     facts = {"head": head.hash, "nonce": str(count)}
     if count <= signed.nonce:
         state: State = "reorganised" if before else "dropped"
@@ -152,11 +151,13 @@ async def _find_user_of_nonce(rpc: Rpc, signed: DecodedTransaction, head: Block)
 
     An EIP-7702 authorization uses up a nonce without a transaction of the account.
     """
-    low, high = 0, head.number
+    # Newest blocks first, in growing steps, because many nodes keep the state of the newest ones only.
+    low, high, step = head.number, head.number, 1
+    while low > 0 and await _get_nonce(rpc, signed.sender, low) > signed.nonce:
+        low, high, step = max(0, low - step), low, 2 * step
     while high - low > 1:
         middle = (low + high) // 2
-        answer = await rpc.request("eth_getTransactionCount", [signed.sender, hex(middle)])
-        if parse_quantity("eth_getTransactionCount", answer) > signed.nonce:
+        if await _get_nonce(rpc, signed.sender, middle) > signed.nonce:
             high = middle
         else:
             low = middle
@@ -172,6 +173,11 @@ async def _find_user_of_nonce(rpc: Rpc, signed: DecodedTransaction, head: Block)
             if (other.sender, other.nonce) == (signed.sender, signed.nonce):
                 return other.hash
     return None
+
+
+async def _get_nonce(rpc: Rpc, account: str, number: int) -> int:
+    answer = await rpc.request("eth_getTransactionCount", [account, hex(number)])
+    return parse_quantity("eth_getTransactionCount", answer)
 
 
 async def _block_at(rpc: Rpc, block: Block) -> Block | None:

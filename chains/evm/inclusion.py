@@ -175,7 +175,8 @@ def _check_roots(
         return "the node does not serve the receipts of the whole block"
     _agree("number of receipts", len(receipts), len(transactions))
     _agree("receipts root", _hex(receipts_root(receipts)), block["receiptsRoot"])
-    _agree("receipt", _hex(encode_receipt(receipt)), _hex(encode_receipt(receipts[index])))
+    if receipt != receipts[index]:
+        _agree("receipt", _hex(encode_receipt(receipt)), _hex(encode_receipt(receipts[index])))
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from chains.claims import ApprovalClaim, Finding, Verdict
 from chains.errors import ContradictionError, NodeError, TokenRefusedError
@@ -14,7 +15,12 @@ from chains.solana.standing import Accounts, shown
 from chains.solana.token import TokenAccount, decode_mint, decode_multisig
 from chains.solana.transactions import describe_error
 
-_APPROVE_TAGS = (b"\x04", b"\x0d")
+_APPROVE_TAGS: Final = (b"\x04", b"\x0d")
+_VIA: Final = {
+    "top-level": "an instruction of the signed message itself",
+    "batch": "inside a batch of the signed message itself",
+    "inner": "called by another program: the node says so, the signature does not cover it",
+}
 
 
 def judge_signatures(landed: Landed) -> Finding:
@@ -122,20 +128,13 @@ def judge_approval(claim: ApprovalClaim, landed: Landed, outcome: Outcome, accou
             found=f"{last.amount} for {last.delegate}",
         )
     message = f"The transaction's last word on the token account {outcome.source} is {last.kind}, {_VIA[last.via]}."
-    if last.surplus and last.kind != "close":
-        message += f" It has {last.surplus} bytes more than the program reads, which no wallet of ours writes."
+    if last.surplus:
+        message += f" It has {last.surplus} bytes more than the program reads, which wallets do not write."
     if getattr(landed.message, "address_table_lookups", None):
         message += " The transaction uses address tables, whose addresses are the node's word."
     if last.via == "inner" and claim.amount and (account is None or account.delegate != claim.spender):
         return Finding("approval", "UNDETERMINED", f"{message} Nothing in the account confirms it now.")
     return Finding("approval", "VERIFIED", message, found=last.kind)
-
-
-_VIA = {
-    "top-level": "an instruction of the signed message itself",
-    "batch": "inside a batch of the signed message itself",
-    "inner": "called by another program: the node says so, the signature does not cover it",
-}
 
 
 def judge_token(
