@@ -311,13 +311,14 @@ def _terms_findings(claim: Claim, approval: ApprovalCheck, tier: Tier | None) ->
                 found=tier,
             )
         )
-    if claim.terms.active and approval.state not in {"active", "reduced"}:
+    standing = ("active", "reduced") if claim.approval.amount else ("revoked",)
+    if claim.terms.active and approval.state not in standing:
         findings.append(
             Finding(
                 "still-active",
                 "REFUTED" if approval.state is not None else "UNDETERMINED",
                 "You asked for an approval that still stands, and this one does not.",
-                expected="active or reduced",
+                expected=" or ".join(standing),
                 found=str(approval.state),
             )
         )

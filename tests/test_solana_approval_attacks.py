@@ -342,7 +342,7 @@ async def test_a40_an_approval_that_lands_after_the_revocation_raises_the_alarm(
     granted, revoked = lab.claim(sent, wallet, spender, 5), lab.claim(taken, wallet, spender, 0)
     waiting = lab.claim(late, wallet, spender, 7, raw=late.raw)
     assert (await lab.check(granted)).state == "revoked"
-    assert (await lab.check(revoked)).state == "active"
+    assert (await lab.check(revoked)).state == "revoked"
     check = await lab.check(waiting)
     assert (verdict(check), check.state) == ("UNDETERMINED", "pending")
     await lab.send(late)

@@ -123,7 +123,7 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
     if claim.amount < UNLIMITED_THRESHOLD and remaining > claim.amount:
         return Standing("exceeds", f"The account now allows {shown(claim.token, remaining)}, MORE than was claimed.")
     if claim.amount == 0:
-        return Standing("active", "The spender can take nothing from this account, as claimed.")
+        return Standing("revoked", "The spender can take nothing from this account, as claimed.")
     if account is None:
         return Standing("revoked", "The token account was closed, and its delegate went with it.")
     if claim.spender not in [approval.delegate for approval in outcome.approvals]:

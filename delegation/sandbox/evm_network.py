@@ -15,7 +15,7 @@ from delegation.sandbox.document import KeyDocument, NetworkDocument, TokenDocum
 DECIMALS: Final = 6
 WALLET_TOKENS: Final = 1_000_000 * 10**DECIMALS
 WALLET_WEI: Final = 100 * 10**18
-_RICH_WEI: Final = 1_000_000 * 10**18
+_RICH_WEI: Final = 10**9 * 10**18
 _RECEIPT_TIMEOUT: Final = 20.0
 _WITHDRAW_GAS: Final = 500_000
 _TIP: Final = 100_000_000
@@ -53,11 +53,13 @@ class EvmNetwork:
 
     async def fund(self, address: str, *, gas: bool, tokens: bool) -> None:
         """Give an address 100 ETH and 1,000,000 of each token, or only one of the two."""
-        if gas:
-            await self.rpc.request("anvil_setBalance", [address, hex(WALLET_WEI)])
-        if tokens:
-            call = encode_call("mint(address,uint256)", address, WALLET_TOKENS)
-            async with self._deployer_turn:
+        async with self._deployer_turn:
+            if gas:
+                # By a transaction: what anvil is told to set changes the state of a block that is mined already, whose
+                # header then no longer fits what the node proves of it.
+                await transact(self.rpc, {"from": self.deployer, "to": address, "value": hex(WALLET_WEI)})
+            if tokens:
+                call = encode_call("mint(address,uint256)", address, WALLET_TOKENS)
                 for token in self.tokens.values():
                     await transact(self.rpc, {"from": self.deployer, "to": token.address, "data": call})
 
@@ -107,8 +109,8 @@ async def open_evm_network(
     try:
         operator, faucet, treasury = make_evm_key(), make_evm_key(), make_evm_key()
         deployer: str = (await rpc.request("eth_accounts"))[0]
-        for key in (operator, faucet):
-            await rpc.request("anvil_setBalance", [key.address, hex(_RICH_WEI)])
+        for address in (deployer, operator.address, faucet.address):
+            await rpc.request("anvil_setBalance", [address, hex(_RICH_WEI)])
         tokens = {
             currency: TokenDocument(
                 address=await _deploy(rpc, deployer, encode_creation(contract, "constructor()")), decimals=DECIMALS
