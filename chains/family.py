@@ -20,6 +20,7 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
 
 from __future__ import annotations
 
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from chains.rpc import Rpc
 
 
+@cache
 def _family(family: Family) -> ModuleType:
     if family == "evm":
         from chains.evm import family as evm

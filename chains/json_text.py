@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 _DEEPEST: Final = 200
+# What decides about nesting: brackets, quotes, and what can follow the backslash of an escape.
+_PLAIN: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"\\/bfnrtu')
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
@@ -26,7 +28,8 @@ def decode_json(text: bytes | str) -> Any:
 
 def _is_deep(content: bytes) -> bool:
     """Return whether brackets outside of strings are nested too deeply; each round takes the innermost ones away."""
-    parts = content.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKET).split(b'"')
+    escapes = content.translate(None, _PLAIN)
+    parts = escapes.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKET).split(b'"')
     brackets = b"".join(parts[::2]).translate(_ONE_KIND)
     for _ in range(_DEEPEST):
         inner = brackets.replace(b"[]", b"")

@@ -269,7 +269,7 @@ def bench_evidence(directory: Path) -> None:
     whole = 1000 / seen["linea"]
     report("keccak-256 of a file of linea", 1000 / seen["hashed"], "ms", "the whole of it", whole)
     report("proofs and roots of a file of linea", 1000 / seen["proofs"], "ms", "the whole of it", whole)
-    report("keccak-256 of 1 kB", 1e6 / seen["keccak"], "µs", "hashlib.sha3_256", 1e6 / seen["sha3"])
+    report("keccak-256 of 1 kB", 1e6 / seen["keccak"], "us", "hashlib.sha3_256", 1e6 / seen["sha3"])
 
 
 def recorded(task: Callable[[], object], *functions: Callable[..., object]) -> Callable[[], None]:

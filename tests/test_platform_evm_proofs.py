@@ -357,7 +357,9 @@ class TestStatementsAndSignatures:
             "r is zero": bytes(32) + s + bytes([v]),
             "all zero": bytes(65),
         }[form]
-        assert await bench.post(proof | {"sigHash": "0x" + changed.hex()}) == (400, "Invalid signature")
+        # v 0 or 1 is put right by the toolkit, which says so; the platform takes the canonical form alone.
+        answer = await bench.post(proof | {"sigHash": "0x" + changed.hex()}, narrower=form == "v is 0 or 1")
+        assert answer == (400, "Invalid signature")
 
 
 class TestTransactions:

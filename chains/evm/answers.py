@@ -11,7 +11,6 @@ from chains.errors import NodeError, RpcError
 
 # Quantities should have no leading zeros (execution-apis), but some nodes send them and they are unambiguous.
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
-_DATA: Final = re.compile(r"0x[0-9a-fA-F]*", re.ASCII)
 _HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _METHOD_NOT_FOUND: Final = -32601
 _METHOD_MISSING_WORDS: Final = ("method not found", "is not available", "unsupported method", "not supported")
@@ -46,9 +45,21 @@ def parse_quantity(what: str, answer: object) -> int:
 
 def parse_data(what: str, answer: object) -> bytes:
     """Return the bytes of `0x` data; raise `NodeError` for anything else."""
-    if isinstance(answer, str) and len(answer) % 2 == 0 and _DATA.fullmatch(answer):
-        return bytes.fromhex(answer[2:])
-    raise nonsense(what, answer)
+    data = _hex_bytes(answer)
+    if data is None:
+        raise nonsense(what, answer)
+    return data
+
+
+def _hex_bytes(text: object) -> bytes | None:
+    """Return the bytes of `0x` and pairs of digits, or None; the reader of the standard library also skips spaces."""
+    if not isinstance(text, str) or not text.startswith("0x"):
+        return None
+    try:
+        data = bytes.fromhex(text[2:])
+    except ValueError:
+        return None
+    return data if 2 * len(data) + 2 == len(text) else None
 
 
 def parse_hash(what: str, answer: object) -> str:
@@ -90,4 +101,4 @@ def revert_data(error: RpcError) -> bytes | None:
     if not isinstance(data, str):
         return b""
     digits = data.removeprefix("Reverted ")
-    return bytes.fromhex(digits[2:]) if len(digits) % 2 == 0 and _DATA.fullmatch(digits) else b""
+    return _hex_bytes(digits) or b""

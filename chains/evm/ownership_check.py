@@ -18,7 +18,7 @@ from chains.evm.signatures import canonical_signature, message_digest, recover_s
 from chains.rpc import Rpc
 from chains.statement_check import check_statement
 
-_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
+_HEX: Final = re.compile(r"0x[0-9a-fA-F]*", re.ASCII)
 _PUT_RIGHT: Final = {
     "v-0-or-1": "its last byte v is 0 or 1 instead of 27 or 28",
     "eip2098": "it is in the short form of 64 bytes (EIP-2098)",
@@ -50,7 +50,7 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCh
 
 
 async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None) -> SignatureResult:
-    if not _HEX.fullmatch(claim.signature):
+    if len(claim.signature) % 2 or not _HEX.fullmatch(claim.signature):
         return _refuted("The signature is not 0x and pairs of hexadecimal digits.")
     signature = bytes.fromhex(claim.signature[2:])
     try:

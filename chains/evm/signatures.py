@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from chains.errors import InvalidStatementError, SignatureMismatchError
 from chains.evm.addresses import keccak256, to_checksum_address
+
+if TYPE_CHECKING:
+    from coincurve import PublicKey
 
 # SEC 2, section 2.4.1.
 SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -83,14 +87,19 @@ def recover_signer(digest: bytes, signature: bytes) -> bytes:
 
     Raises `SignatureMismatchError` if no key fits.
     """
-    from coincurve import PublicKey
-
     recoverable = signature[:64] + (b"\0" if signature[64] == 27 else b"\1")
     try:
-        key = PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
+        key = _public_key_type().from_signature_and_message(recoverable, digest, hasher=None)
     except ValueError as error:
         raise _refused("no key can have made it") from error
     return keccak256(key.format(compressed=False)[1:])[12:]
+
+
+@cache
+def _public_key_type() -> type[PublicKey]:
+    from coincurve import PublicKey
+
+    return PublicKey
 
 
 def recover_address(digest: bytes, parity: int, r: int, s: int) -> str:
