@@ -1,4 +1,4 @@
-"""The main job on the embedded sandbox: grant, spend, raise, prioritize and revoke on three networks."""
+"""The main job on the embedded sandbox: grant, audit, spend, raise, prioritize and revoke on three networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,22 @@ from pathlib import Path
 
 from chains import Token, format_amount, to_base_units
 from chains.wallets import load_wallet, write_secret_file
-from delegation import DelegationRequest, Doors, Plan, carry, describe_plan, new_delegation, open_doors
+from delegation import (
+    DelegationRequest,
+    Doors,
+    Plan,
+    Terms,
+    carry,
+    describe_plan,
+    examine,
+    judge,
+    new_delegation,
+    open_doors,
+    utc_now,
+    verify_evidence,
+    write_evidence,
+)
+from delegation.claims import claim_of
 from delegation.plan import find_asset
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
@@ -49,6 +64,21 @@ class Card:
             print(f"  {finding.verdict}  {finding.message}")
         verified = d.verification is not None and d.verification.verdict == "VERIFIED"
         return await self.compare(amount, deed, verified=verified)
+
+    async def audit(self) -> Row:
+        """Verify the last delegation as an auditor does, file the evidence, and verify the file with no network."""
+        last = [d for d in self.doors.journal.list() if d.request.network == self.network][-1]
+        chain = self.doors.node.chain
+        claim = claim_of(last, chain, Terms(), domain=self.doors.terms.domain, now=utc_now())
+        testimonies = await examine(claim, [chain.rpc_url])
+        report = judge(claim, testimonies, now=utc_now())
+        file = write_evidence(claim, testimonies, report)
+        again = verify_evidence(file)
+        print(f"\n--- {self.title}: an auditor verifies it")
+        print(f"  {report.verdict}  {report.state}, {report.finality}; {report.tier}: {report.tier_meaning}")
+        print(f"  {again.verdict}  again from {len(file)} bytes of evidence, with no network")
+        agrees = report.verdict == again.verdict == "VERIFIED"
+        return Row(self.title, "evidence, verified offline", f"{report.verdict} ({report.tier})", "", agrees)
 
     async def spend(self, amount: Decimal, left: Decimal) -> Row:
         """Have the operator pull an amount, as a card payment does."""
@@ -102,6 +132,7 @@ async def main() -> int:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cards = [await open_card(stack, sandbox, directory, network, currency) for network, currency in TOKENS]
         rows = [await card.delegate(GRANT, f"grant {GRANT}") for card in cards]
+        rows += [await card.audit() for card in cards]
         rows += [await card.spend(SPEND, GRANT - SPEND) for card in cards]
         rows += [await card.delegate(RAISE, f"raise to {RAISE}") for card in cards]
         # The first one granted pays first already: going backwards, every one really moves.
