@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from line_lab import open_line
+from relay import falsified, relay
 
+from chains.rpc import HttpRpc
 from delegation import Claim, Report, Terms, examine, judge, utc_now, verify_evidence, write_evidence
 from delegation.claims import claim_of
 from delegation.evidence import evidence_schema
@@ -250,4 +252,99 @@ async def test_evidence_of_a_false_claim_refutes_again(sandbox: Sandbox, tmp_pat
         approval = claim.approval.model_copy(update={"amount": claim.approval.amount + 1})
         filed = await file_evidence(claim.model_copy(update={"approval": approval}), line.known.rpc_url, "")
     assert filed.report.verdict == "REFUTED"
+    assert verify_evidence(filed.file) == filed.report
+
+
+def _replaced(body: Any, old: str, new: str) -> Any:
+    return json.loads(json.dumps(body).replace(old, new))
+
+
+def _other_data(receipt: Any) -> Any:
+    return _replaced(receipt, f"{5_000_000_000:x}", f"{5_000_000_001:x}")
+
+
+def _other_bloom(receipt: Any) -> Any:
+    return receipt | {"logsBloom": "0x01" + receipt["logsBloom"][4:]}
+
+
+def _other_block(receipt: Any) -> Any:
+    return receipt | {"blockHash": "0x" + "ab" * 32}
+
+
+def _cut_storage_proof(proof: Any) -> Any:
+    (slot,) = proof["storageProof"]
+    return proof | {"storageProof": [slot | {"proof": slot["proof"][:-1]}]}
+
+
+def _empty_storage_proof(proof: Any) -> Any:
+    (slot,) = proof["storageProof"]
+    return proof | {"storageProof": [slot | {"proof": [], "value": "0x0"}]}
+
+
+def _cut_account_proof(proof: Any) -> Any:
+    return proof | {"accountProof": proof["accountProof"][:-1]}
+
+
+FALSIFIED = {
+    "status": ("eth_getTransactionReceipt", lambda receipt: receipt | {"status": "0x0"}),
+    "log data": ("eth_getTransactionReceipt", _other_data),
+    "logs bloom": ("eth_getTransactionReceipt", _other_bloom),
+    "block hash": ("eth_getTransactionReceipt", _other_block),
+    "header": ("eth_getBlockByNumber", lambda block: block | {"stateRoot": "0x" + "00" * 32}),
+    "calldata": ("eth_getTransactionByHash", lambda fields: _replaced(fields, "095ea7b3", "095ea7b4")),
+    "cut storage proof": ("eth_getProof", _cut_storage_proof),
+    "empty storage proof": ("eth_getProof", _empty_storage_proof),
+    "cut account proof": ("eth_getProof", _cut_account_proof),
+}
+
+
+@pytest.fixture(scope="module")
+async def claimed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> tuple[Claim, str]:
+    """A true claim about an approve on an anvil chain with id 59144, and its node."""
+    async with open_line(sandbox, tmp_path_factory.mktemp("line"), "linea") as line:
+        done = await line.carry(AMOUNT)
+        claim = claim_of(done, line.doors.node.chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        return claim, line.known.rpc_url
+
+
+async def test_an_approve_on_a_chain_with_id_59144_is_proved_offline(claimed: tuple[Claim, str]) -> None:
+    claim, url = claimed
+    filed = await file_evidence(claim, url, "")
+    assert filed.content["claim"]["approval"]["chain"] == "59144"
+    again = verify_evidence(filed.file)
+    assert (again.verdict, again.tier, again.method, again.finality) == ("VERIFIED", "T2", "direct", "soft")
+    (exhibits,) = filed.content["exhibits"].values()
+    assert {"transaction", "receipt", "slot"} <= set(exhibits)
+
+
+@pytest.mark.parametrize("field", FALSIFIED)
+async def test_a_falsified_answer_makes_neither_a_yes_nor_a_no_also_offline(
+    claimed: tuple[Claim, str], field: str
+) -> None:
+    claim, url = claimed
+    method, edit = FALSIFIED[field]
+    async with relay(url, falsified(method, edit)) as lying:
+        filed = await file_evidence(claim, lying, "")
+    assert (filed.report.verdict, filed.report.tier) == ("UNDETERMINED", None)
+    assert [endpoint.standing for endpoint in filed.report.endpoints] == ["rejected"]
+    assert verify_evidence(filed.file) == filed.report
+
+
+async def test_a15_the_proof_of_another_block_makes_neither_a_yes_nor_a_no_also_offline(
+    claimed: tuple[Claim, str],
+) -> None:
+    claim, url = claimed
+    rpc = HttpRpc(url)
+    try:
+        token = claim.approval.token.address
+        older = await rpc.request("eth_getProof", [token, ["0x" + "00" * 31 + "0a"], "0x2"])
+    finally:
+        await rpc.aclose()
+
+    def of_another_block(proof: Any) -> Any:
+        return proof | {"accountProof": older["accountProof"]}
+
+    async with relay(url, falsified("eth_getProof", of_another_block)) as lying:
+        filed = await file_evidence(claim, lying, "")
+    assert filed.report.verdict == "UNDETERMINED"
     assert verify_evidence(filed.file) == filed.report
