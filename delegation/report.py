@@ -100,10 +100,19 @@ def report_schema() -> dict[str, Any]:
 
 @cache
 def software_versions() -> dict[str, str]:
-    """Return the versions of this toolkit and of the libraries whose judgement a report rests on (rule 17)."""
-    from importlib.metadata import version
+    """Return the versions of this toolkit and of the libraries whose judgement a report rests on (rule 17).
 
-    return {name: version(name) for name in ("delegation-toolkit", "coincurve", "safe-pysha3", "solders")}
+    What runs from a folder without being installed has the version `unknown`.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    def find(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "unknown"
+
+    return {name: find(name) for name in ("delegation-toolkit", "coincurve", "safe-pysha3", "solders")}
 
 
 def describe_report(report: Report) -> list[tuple[str, str]]:

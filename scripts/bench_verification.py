@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from types import CodeType, FrameType
@@ -31,8 +32,9 @@ from chains.evm.addresses import keccak256
 from chains.evm.encoded_transactions import transactions_root
 from chains.evm.headers import check_header
 from chains.evm.receipts import receipts_root
+from chains.evm.signatures import verify_message
 from chains.evm.state_proofs import prove_answer
-from chains.ownership import format_statement, make_statement
+from chains.ownership import format_statement, make_statement, parse_statement
 from chains.types import Wallet
 from chains.wallets import EvmKeyWallet, SolanaKeyWallet, load_wallet, write_secret_file
 from delegation import (
@@ -173,16 +175,28 @@ def find_peers() -> dict[str, list[str]]:
 
 def bench_statements(directory: Path) -> None:
     """How many statements are parsed, and how many parsed and verified, in a second."""
+    cases = asyncio.run(make_cases("linea"))
     file = directory / "linea.json"
-    file.write_text(json.dumps(asyncio.run(make_cases("linea"))))
+    file.write_text(json.dumps(cases))
+    endless = cycle(cases["genuine"])
+
+    def verify_signature() -> None:
+        case = next(endless)
+        parse_statement(case["message"])
+        verify_message(case["owner"], case["message"], case["signature"])
+
     with ExitStack() as stack:
         peers = {}
         for name, command in {"": TOOLKIT, **find_peers()}.items():
             peers[name] = Peer(name or "the toolkit", command, file)
             stack.callback(peers[name].stop)
         tasks = ("verify", "parse")
-        seen = in_turns({(task, name): partial(peers[name].round, task) for task in tasks for name in peers})
-    for task, figure in zip(tasks, ("statements parsed and verified", "statements parsed only"), strict=True):
+        rounds = {(task, name): partial(peers[name].round, task) for task in tasks for name in peers}
+        seen = in_turns({**rounds, ("signature", ""): lambda: rate(verify_signature)})
+    report("statements parsed and their signatures verified", seen["signature", ""], "1/s", "goal", 10_000)
+    for task, figure in zip(
+        tasks, ("statements verified whole, with all expectations", "statements parsed only"), strict=True
+    ):
         if task == "verify":
             report(figure, seen[task, ""], "1/s", "goal", 10_000)
         for name in (SIWE, SIWE_REGEX, VIEM):

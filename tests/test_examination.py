@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line_lab import open_line
+from line_lab import Line, open_line
 from relay import Change, falsified, honest, relay, silent
 
 from chains.errors import WrongChainError
@@ -33,23 +33,26 @@ class Approved:
         return self.claim.model_copy(update={"terms": Terms(**terms)})
 
 
+def claimed(line: Line, transaction: str) -> ClaimedApproval:
+    """Return the claim that the line's owner approved by this transaction."""
+    token = line.known.tokens["usdc"]
+    return ClaimedApproval(
+        network="linea",
+        chain="59144",
+        transaction=transaction,
+        token=Token("usdc", token.address, token.decimals),
+        owner=line.owner,
+        spender=line.known.delegation_contract,
+        amount=AMOUNT,
+        asset_from="pinned",
+        spender_from="pinned",
+    )
+
+
 @pytest.fixture(scope="module")
 async def approved(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Approved:
     async with open_line(sandbox, tmp_path_factory.mktemp("line"), "linea") as line:
-        transaction = await line.approve_directly(AMOUNT)
-        token = line.known.tokens["usdc"]
-        approval = ClaimedApproval(
-            network="linea",
-            chain="59144",
-            transaction=transaction,
-            token=Token("usdc", token.address, token.decimals),
-            owner=line.owner,
-            spender=line.known.delegation_contract,
-            amount=AMOUNT,
-            asset_from="pinned",
-            spender_from="pinned",
-        )
-        return Approved(Claim(approval=approval), line.known.rpc_url)
+        return Approved(Claim(approval=claimed(line, await line.approve_directly(AMOUNT))), line.known.rpc_url)
 
 
 @pytest.fixture
@@ -246,17 +249,7 @@ async def test_an_approval_that_must_still_stand_is_refuted_once_revoked(sandbox
     async with open_line(sandbox, tmp_path, "linea") as line:
         transaction = await line.approve_directly(AMOUNT)
         await line.approve_directly(0)
-        token = line.known.tokens["usdc"]
-        approval = ClaimedApproval(
-            network="linea",
-            chain="59144",
-            transaction=transaction,
-            token=Token("usdc", token.address, token.decimals),
-            owner=line.owner,
-            spender=line.known.delegation_contract,
-            amount=AMOUNT,
-        )
-        url = line.known.rpc_url
+        approval, url = claimed(line, transaction), line.known.rpc_url
         report = await ask(Claim(approval=approval), [url])
         assert (report.verdict, report.state) == ("VERIFIED", "revoked")
         active = await ask(Claim(approval=approval, terms=Terms(active=True)), [url])
