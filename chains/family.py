@@ -10,7 +10,7 @@ Each family package (`chains.evm`, `chains.solana`) offers the same names in its
     get_decimals(rpc, token) -> int
     get_head(chain, rpc, at) -> Block                   the point of the chain that counts as "now"
     check_approval(claim, rpc, head) -> ApprovalCheck   what a node's answers say of an approval
-    check_ownership(claim, rpc) -> OwnershipCheck       what is established of a signed statement
+    check_ownership(claim, rpc, at) -> OwnershipCheck   what is established of a signed statement
     signed_from_raw(raw) -> SignedTransaction           the hash computed from the bytes; SignatureMismatchError
     verify_signed(unsigned, signed) -> None             the bytes are exactly what was shown; SignatureMismatchError
     verify_message(owner, message, signature) -> None   the owner signed this text; SignatureMismatchError
@@ -102,13 +102,13 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     return check
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None = None) -> OwnershipCheck:
-    """Return what is established of a signed statement.
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None = None, at: Block | None = None) -> OwnershipCheck:
+    """Return what is established of a signed statement; contracts are asked at block `at`, or else the newest.
 
     Plain keys are checked without a node. With `rpc` None an EVM signature that is not the owner's own is UNDETERMINED
     where it may be that of a contract wallet. Raises `NodeError` if a node was needed and could not be asked.
     """
-    check: OwnershipCheck = await _family(claim.chain.family).check_ownership(claim, rpc)
+    check: OwnershipCheck = await _family(claim.chain.family).check_ownership(claim, rpc, at)
     return check
 
 

@@ -186,7 +186,7 @@ async def _ask(
     signed = ownership_claim(claim)
     try:
         approval = await check_approval(approval_claim(claim.approval), rpc, at)
-        return approval, None if signed is None else await check_ownership(signed, rpc), None
+        return approval, None if signed is None else await check_ownership(signed, rpc, approval.head), None
     except ContradictionError as error:
         return None, None, f"Its answers contradict each other: {error.message}"
     except NodeError as error:

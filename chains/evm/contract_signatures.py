@@ -49,19 +49,19 @@ def needs_contract(signature: bytes) -> bool:
     return len(signature) > _LONGEST_KEY_SIGNATURE
 
 
-async def ask_delegate(chain: Chain, rpc: Rpc, owner: str) -> tuple[Block, str | None]:
-    """Return the newest block, and the contract whose code the account runs there (EIP-7702), or None.
+async def ask_delegate(chain: Chain, rpc: Rpc, owner: str, at: Block | None) -> tuple[Block, str | None]:
+    """Return a block, the newest by default, and the contract whose code the account runs there (EIP-7702), or None.
 
     Raises `WrongChainError` and `NodeError`.
     """
-    block = await get_head(chain, rpc, "latest")
+    block = at or await get_head(chain, rpc, "latest")
     return block, _delegate_in(await _ask_code(rpc, owner, block))
 
 
 async def check_contract_signature(
-    chain: Chain, rpc: Rpc, owner: str, digest: bytes, signature: bytes, no_key: str
+    chain: Chain, rpc: Rpc, owner: str, digest: bytes, signature: bytes, at: Block | None, no_key: str
 ) -> SignatureResult:
-    """Return what the code at `owner` says of a signature at the newest block.
+    """Return what the code at `owner` says of a signature at a block, the newest by default.
 
     `no_key` says why it is not the signature of the owner's own key, which is all there is to say where there is no
     code. Raises `WrongChainError` and, where the node could not be asked, `NodeError`.

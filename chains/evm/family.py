@@ -69,11 +69,11 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     return await check(claim, rpc, head)
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None) -> OwnershipCheck:
     """Return what is established of a signed statement; contract wallets need a node."""
     from chains.evm.ownership_check import check_ownership as check
 
-    return await check(claim, rpc)
+    return await check(claim, rpc, at)
 
 
 def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction) -> None:

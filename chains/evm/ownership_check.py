@@ -17,6 +17,7 @@ from chains.evm.contract_signatures import (
 from chains.evm.signatures import canonical_signature, message_digest, recover_signer
 from chains.rpc import Rpc
 from chains.statement_check import check_statement
+from chains.types import Block
 
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]*", re.ASCII)
 _PUT_RIGHT: Final = {
@@ -25,19 +26,19 @@ _PUT_RIGHT: Final = {
 }
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None = None) -> OwnershipCheck:
     """Return what is established of a signed statement (EIP-4361, EIP-191).
 
     The owner's own key is tried first and needs no node; everything else is asked of the contract at the owner's
-    address, at the newest block. Without a node a signature that only a contract wallet can have made is UNDETERMINED,
-    and any other that is not the owner's own is REFUTED.
+    address, at block `at` or else the newest. Without a node a signature that only a contract wallet can have made is
+    UNDETERMINED, and any other that is not the owner's own is REFUTED.
 
     Raises `InvalidAddressError` and `InputError` for a claim that cannot be used, `WrongChainError`, and `NodeError` if
     a node was needed and could not be asked.
     """
     owner = parse_address(claim.owner)
     findings, not_checked = check_statement(claim, owner)
-    result = await _check_signature(claim, owner, rpc)
+    result = await _check_signature(claim, owner, rpc, at)
     return OwnershipCheck(
         findings=(*findings, result.finding),
         method=result.method,
@@ -49,7 +50,7 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCh
     )
 
 
-async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None) -> SignatureResult:
+async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None, at: Block | None) -> SignatureResult:
     if len(claim.signature) % 2 or not _HEX.fullmatch(claim.signature):
         return _refuted("The signature is not 0x and pairs of hexadecimal digits.")
     signature = bytes.fromhex(claim.signature[2:])
@@ -61,12 +62,12 @@ async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None) -
         canonical, normalised = _require_key(owner, digest, signature)
     except SignatureMismatchError as error:
         if rpc is not None:
-            return await check_contract_signature(claim.chain, rpc, owner, digest, signature, error.message)
+            return await check_contract_signature(claim.chain, rpc, owner, digest, signature, at, error.message)
         if needs_contract(signature):
             message = "Only a contract wallet can have made a signature of this length: a node is needed to ask it."
             return SignatureResult(Finding("signature", "UNDETERMINED", message))
         return _refuted(f"{error.message} If the owner is a contract wallet, a node is needed to ask it (--rpc).")
-    return await _accept_key(claim, owner, canonical, normalised, rpc)
+    return await _accept_key(claim, owner, canonical, normalised, rpc, at)
 
 
 def _require_key(owner: str, digest: bytes, signature: bytes) -> tuple[bytes, str | None]:
@@ -82,7 +83,7 @@ def _require_key(owner: str, digest: bytes, signature: bytes) -> tuple[bytes, st
 
 
 async def _accept_key(
-    claim: OwnershipClaim, owner: str, canonical: bytes, normalised: str | None, rpc: Rpc | None
+    claim: OwnershipClaim, owner: str, canonical: bytes, normalised: str | None, rpc: Rpc | None, at: Block | None
 ) -> SignatureResult:
     """Return the result for the owner's own signature, with the code its account runs where a node can tell."""
     said = [f"The key of {owner} signed exactly this text (EIP-191)."]
@@ -95,7 +96,7 @@ async def _accept_key(
     block = delegate = None
     if rpc is not None:
         try:
-            asked_at, delegate = await ask_delegate(claim.chain, rpc, owner)
+            asked_at, delegate = await ask_delegate(claim.chain, rpc, owner, at)
         except ContradictionError:
             raise
         except NodeError as error:

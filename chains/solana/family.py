@@ -61,7 +61,7 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     return await check(claim, rpc, head)
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
+async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None) -> OwnershipCheck:
     """Return what is established of a signed statement; no node is needed."""
     from chains.solana.ownership_check import check_ownership as check
 
