@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     import ssl
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # A segment such as `v1` or `mainnet` is none; the keys of providers have 20 characters and more.
 _SHORTEST_KEY: Final = 12
+_SHORTEST_PASSWORD: Final = 6
 
 
 def open_http_client(url: str, **settings: Any) -> httpx.AsyncClient:
@@ -55,9 +56,18 @@ def retry_after(header: str, *, now: datetime | None = None) -> float | None:
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
+def hide_url_secrets(words: str, url: str) -> str:
+    """Return the words of a node without what may be the key in its URL."""
+    for secret in url_secrets(url):
+        words = words.replace(secret, "…")
+    return words
+
+
 def url_secrets(url: str) -> tuple[str, ...]:
-    """Return the parts of a node's URL that may be a key: user name, password, long path segments, query values."""
+    """Return the parts of a node's URL that may be a key, as written and decoded: user name, password, path segments
+    and query values, without short ones, which any answer may hold by chance."""
     parts = urlsplit(url)
     path = [segment for segment in parts.path.split("/") if len(segment) >= _SHORTEST_KEY]
-    query = [value for pair in parts.query.split("&") if (value := pair.rpartition("=")[2])]
-    return tuple(secret for secret in (parts.username, parts.password, *path, *query) if secret)
+    query = [pair.rpartition("=")[2] for pair in parts.query.split("&")]
+    rest = [text for text in (parts.username or "", parts.password or "", *query) if len(text) >= _SHORTEST_PASSWORD]
+    return tuple(dict.fromkeys(form for text in (*rest, *path) for form in (text, unquote(text))))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
-from chains.http import open_http_client, redact_url, retry_after
+from chains.http import hide_url_secrets, open_http_client, redact_url, retry_after
 from chains.json_text import decode_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,13 @@ class HttpRpc:
     """
 
     def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
-        if not _is_http_url(url):
+        import httpx
+
+        try:
+            usable = _is_http_url(url) and bool(httpx.URL(url))
+        except httpx.InvalidURL:
+            usable = False
+        if not usable:
             raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
         self.listener: Listener | None = None
@@ -94,9 +100,10 @@ class HttpRpc:
                     failure = None if answer.get("error") is None else rpc_error(method, answer["error"])
                     if failure is None or failure.code not in _RATE_LIMITED:
                         if self.listener is not None:
-                            self.listener(method, params, response.text)
+                            # Decoded as it was read, whatever charset the header names.
+                            self.listener(method, params, response.content.decode())
                         return read_result(method, answer)
-                    problem = failure.message
+                    problem = hide_url_secrets(failure.message, self._url)
             if attempt < self._attempts:
                 await asyncio.sleep(min(0.25 * 2**attempt if asked_for is None else asked_for, _LONGEST_PAUSE))
         raise NodeUnreachableError(
@@ -111,7 +118,7 @@ class HttpRpc:
             raise NodeUnreachableError(
                 f"The node {self._shown} answered {method} with HTTP {response.status_code} and no JSON-RPC result.",
                 hint="Check that the URL is that of a JSON-RPC node and that its API key, if any, is right.",
-                found=response.text[:200],
+                found=hide_url_secrets(response.text[:200], self._url),
             ) from None
 
     async def aclose(self) -> None:

@@ -22,13 +22,14 @@ from chains.json_text import decode_json
 from chains.transcript import Exchange
 from delegation.claims import Claim, claimed_chain
 from delegation.errors import DelegationError
-from delegation.examination import Endpoint, Testimony, examine_again, judge
+from delegation.examination import Endpoint, Testimony, examine_again, judge, operator_of
 from delegation.models import Frozen
 from delegation.report import Report
 
 FORMAT: Final = "delegation-evidence/1"
 
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+# Numbers with a fraction, which a node may put beside what is used of its answers, are written as strings.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
 
 
 class RecordedExchange(Frozen):
@@ -95,18 +96,17 @@ def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Repor
     """Return the report that follows from an evidence file, with no network at all.
 
     A file that was altered is REFUTED, one that cannot be read UNDETERMINED; nothing is raised for its content.
-    `trusted_blocks` are hashes of blocks that you have authenticated elsewhere, in place of those of the file.
+    `trusted_blocks` are hashes of blocks that you have authenticated elsewhere; those that the file names are its
+    writer's, and count for nothing.
     """
     evidence, problem = _read(file)
     if evidence is None:
         return _rejected(problem)
-    claim = evidence.claim
-    if trusted_blocks:
-        terms = claim.terms.model_copy(update={"trusted_blocks": tuple(trusted_blocks)})
-        claim = claim.model_copy(update={"terms": terms})
+    terms = evidence.claim.terms.model_copy(update={"trusted_blocks": tuple(trusted_blocks)})
+    claim = evidence.claim.model_copy(update={"terms": terms})
     recorded = [
         (
-            Endpoint(endpoint.url, endpoint.operator),
+            Endpoint(endpoint.url, operator_of(endpoint.url)),
             tuple(Exchange(one.method, one.params, one.body) for one in endpoint.exchanges),
         )
         for endpoint in evidence.endpoints
@@ -136,7 +136,8 @@ def _differences(
     # Under terms of the reader's own, verdict and tier may rightly be others.
     names += ["verdict", "tier"] if same_terms else []
     differing = [name for name in names if getattr(evidence.report, name) != getattr(report, name)]
-    if evidence.exhibits != _exhibits(testimonies):
+    exhibits = _exhibits(testimonies)
+    if evidence.exhibits != exhibits and _canonical(evidence.exhibits) != _canonical(exhibits):
         differing.append("exhibits")
     return differing
 
@@ -170,7 +171,7 @@ def _rejected(finding: Finding) -> Report:
 
 
 def _exhibits(testimonies: Sequence[Testimony]) -> dict[str, Any]:
-    """Return the exhibits as JSON values, so that they can be compared with what was read from a file."""
+    """Return the exhibits of the nodes whose testimony counts."""
     return {
         f"{number} {testimony.endpoint.url}": dict(testimony.approval.exhibits)
         for number, testimony in enumerate(testimonies)
@@ -180,7 +181,7 @@ def _exhibits(testimonies: Sequence[Testimony]) -> dict[str, Any]:
 
 def _manifest(endpoints: Sequence[dict[str, Any]]) -> dict[str, str]:
     return {
-        f"endpoints/{number}/exchanges/{index}/body": _sha256(exchange["body"].encode())
+        f"endpoints/{number}/exchanges/{index}/body": _sha256(exchange["body"].encode(errors="surrogatepass"))
         for number, endpoint in enumerate(endpoints)
         for index, exchange in enumerate(endpoint["exchanges"])
         if exchange["body"] is not None

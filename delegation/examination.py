@@ -12,17 +12,18 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from chains.claims import ApprovalCheck, Finding, OwnershipCheck, OwnershipClaim, verdict_of
+from chains import get_chain
+from chains.claims import ApprovalCheck, Finding, OwnershipCheck, OwnershipClaim, State, verdict_of
 from chains.errors import ContradictionError, NodeError, WrongChainError
 from chains.family import check_approval, check_ownership, get_head, open_rpc
 from chains.http import redact_url, url_secrets
 from chains.rpc import Rpc
 from chains.transcript import Exchange, RecordingRpc, ReplayRpc, run_offline
 from chains.types import Block
-from delegation.claims import Claim, Source, Tier, approval_claim, claimed_chain, ownership_claim
+from delegation.claims import Claim, Source, Tier, approval_claim, chain_identity, claimed_chain, ownership_claim
 from delegation.errors import InvalidRequestError
 from delegation.profile import require_node_url
 from delegation.report import (
@@ -38,6 +39,9 @@ _SOURCES: Final[dict[Source, str]] = {
     "platform": "Not pinned, but what the platform names at present",
     "given": "Not pinned, but given with the claim",
 }
+_LOOPBACK: Final = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
+# How certain it is that a block stays; several nodes' word counts for the least that one of them says.
+_LEVELS: Final = ("included", "processed", "soft", "safe", "confirmed", "hard", "finalized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,14 @@ class Testimony:
 
     @property
     def said(self) -> str:
-        """The raw values that honest nodes agree on, as text that can be compared."""
-        facts = dict(self.approval.facts) if self.approval is not None else {}
+        """The raw values that honest nodes agree on, with the verdict that they lead to, as text that can be compared.
+
+        The verdict is a part of it: a node may falsify what no raw value tells, such as whether a transaction failed.
+        """
+        facts: dict[str, str] = {}
+        if self.approval is not None:
+            authorised = str(self.approval.amounts.authorised)
+            facts = {**self.approval.facts, "verdict": verdict_of(self.findings), "authorised": authorised}
         if self.ownership is not None:
             facts |= {f"ownership-{name}": value for name, value in self.ownership.facts.items()}
         return json.dumps(facts, sort_keys=True)
@@ -89,9 +99,14 @@ def operator_of(url: str) -> str:
 
     Two services under one public suffix (`a.co.uk`, `b.co.uk`) count as one operator: too few is safe (attack A47).
     """
-    host = urlsplit(url).hostname
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        # An evidence file can hold any text in its place.
+        return url
     if host is None:
         return url
+    host = _LOOPBACK.get(host, host)
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -193,17 +208,22 @@ async def _ask(
         return None, None, error.message
 
 
+_Camps: TypeAlias = dict[tuple[str, State | None], list[Testimony]]
+"""Testimonies that say the same, by what they say; the state is a part of it where the verdict depends on it."""
+
+
 def judge(claim: Claim, testimonies: Sequence[Testimony], *, now: datetime) -> Report:
     """Return what the testimonies amount to: the verdict that a quorum of distinct operators agrees on."""
-    camps: dict[str, list[Testimony]] = {}
+    camps: _Camps = {}
     for testimony in testimonies:
         if not testimony.abstains:
-            camps.setdefault(testimony.said, []).append(testimony)
+            state = testimony.approval.state if testimony.approval is not None and claim.terms.active else None
+            camps.setdefault((testimony.said, state), []).append(testimony)
     quorate = [camp for camp in camps.values() if len(_operators(camp)) >= claim.terms.quorum]
     winner = quorate[0] if len(quorate) == 1 else None
     abstaining = [testimony for testimony in testimonies if testimony.approval is not None and testimony.abstains]
     shown = winner or (abstaining if not camps else None)
-    spokesman = shown[0] if shown else None
+    spokesman = min(shown, key=_certainty) if shown else None
     findings = [*_source_findings(claim), *(spokesman.findings if spokesman else ())]
     findings += _quorum_findings(claim, testimonies, camps, quorate)
     approval = (spokesman.approval if spokesman else None) or ApprovalCheck(findings=())
@@ -248,26 +268,37 @@ def _operators(camp: Iterable[Testimony]) -> set[str]:
     return {testimony.endpoint.operator for testimony in camp}
 
 
+def _certainty(testimony: Testimony) -> int:
+    finality = testimony.approval.finality if testimony.approval is not None else None
+    return _LEVELS.index(finality) if finality in _LEVELS else -1
+
+
 def _source_findings(claim: Claim) -> list[Finding]:
-    """Return what there is to say of addresses that no pin vouches for."""
+    """Return what there is to say of the claim's addresses, and of a chain that only calls itself by a known name.
+
+    A claim read from a file can call any address pinned, so that it is said whose pins these are.
+    """
     approval = claim.approval
-    return [
-        Finding(
-            "pins",
-            "VERIFIED",
-            f"{_SOURCES[source]}: that {address} is the right {what} is for you to know.",
-            found=address,
-        )
-        for what, source, address in (
-            ("token", approval.asset_from, approval.token.address),
-            ("spender", approval.spender_from, approval.spender),
-        )
-        if source != "pinned"
-    ]
+    findings = []
+    known = get_chain(approval.network)
+    if approval.chain != chain_identity(known):
+        message = f"WARNING: this is not {known.title} itself but a local chain with another genesis hash."
+        findings.append(Finding("chain", "VERIFIED", message, chain_identity(known), approval.chain))
+    for what, source, address in (
+        ("token", approval.asset_from, approval.token.address),
+        ("spender", approval.spender_from, approval.spender),
+    ):
+        if source == "pinned":
+            message = f"Whoever asked the nodes had {address} pinned as the {what}; if that was not you, compare it."
+            findings.append(Finding("pinned", "VERIFIED", message, found=address))
+        else:
+            message = f"{_SOURCES[source]}: that {address} is the right {what} is for you to know."
+            findings.append(Finding("pins", "VERIFIED", message, found=address))
+    return findings
 
 
 def _quorum_findings(
-    claim: Claim, testimonies: Sequence[Testimony], camps: dict[str, list[Testimony]], quorate: list[list[Testimony]]
+    claim: Claim, testimonies: Sequence[Testimony], camps: _Camps, quorate: list[list[Testimony]]
 ) -> list[Finding]:
     wanted, asked = claim.terms.quorum, _operators(testimonies)
     if len(quorate) == 1:
@@ -279,17 +310,21 @@ def _quorum_findings(
         message = f"The nodes disagree: {len(quorate)} groups of {wanted} or more operators say different things."
     elif not camps:
         reasons = [f"{testimony.endpoint.url}: {testimony.problem}" for testimony in testimonies if testimony.problem]
-        if not reasons:
+        if testimonies and not reasons:
             return []
-        message = "No node gave answers that count. " + " ".join(reasons)
+        message = " ".join(["No node gave answers that count.", *reasons])
+        return [Finding("quorum", "UNDETERMINED", message)]
     else:
         most = max(len(_operators(camp)) for camp in camps.values())
         message = f"{wanted} operators of nodes must agree, and only {most} of {len(asked)} say the same."
     return [Finding("quorum", "UNDETERMINED", message, expected=str(wanted), found=_shown_camps(camps))]
 
 
-def _shown_camps(camps: dict[str, list[Testimony]]) -> str:
-    said = {camp[0].endpoint.url: json.loads(text) for text, camp in camps.items()}
+def _shown_camps(camps: _Camps) -> str:
+    said = {
+        camp[0].endpoint.url: json.loads(text) | ({} if state is None else {"state": state})
+        for (text, state), camp in camps.items()
+    }
     names = sorted({name for facts in said.values() for name in facts})
     differing = [name for name in names if len({facts.get(name) for facts in said.values()}) > 1]
     return "; ".join(
@@ -306,7 +341,7 @@ def _terms_findings(claim: Claim, approval: ApprovalCheck, tier: Tier | None) ->
             Finding(
                 "tier",
                 "UNDETERMINED",
-                f"You asked for trust of {least} or better, and this is {tier}. {TIER_MEANINGS[tier]}",
+                f"Trust of {least} or better was asked for, and this is {tier}. {TIER_MEANINGS[tier]}",
                 expected=least,
                 found=tier,
             )
@@ -317,7 +352,7 @@ def _terms_findings(claim: Claim, approval: ApprovalCheck, tier: Tier | None) ->
             Finding(
                 "still-active",
                 "REFUTED" if approval.state is not None else "UNDETERMINED",
-                "You asked for an approval that still stands, and this one does not.",
+                "An approval that still stands was asked for, and this one does not.",
                 expected=" or ".join(standing),
                 found=str(approval.state),
             )

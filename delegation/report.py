@@ -13,11 +13,16 @@ from chains.types import Block
 from delegation.claims import Claim, Tier
 from delegation.models import Frozen
 
+_FROM_A_FILE: Final = (
+    "If you read this from a file, that these nodes gave these answers is the word of whoever made the file."
+)
+
 TIER_MEANINGS: Final[dict[Tier, str]] = {
-    "T0": "This rests on the word of one operator of nodes.",
-    "T1": "Operators of nodes that are independent of each other say the same; nothing of it is proved.",
+    "T0": f"This rests on the word of one operator of nodes. {_FROM_A_FILE}",
+    "T1": "Operators of nodes that are independent of each other say the same; nothing of it is proved. "
+    f"{_FROM_A_FILE}",
     "T2": "That the transaction is in the chain and what the chain allows are proved under block hashes; these hashes "
-    "themselves rest on the nodes that were asked.",
+    f"themselves rest on the nodes that were asked. {_FROM_A_FILE}",
     "T3": "That the transaction is in the chain and what the chain allows are proved under block hashes that you have "
     "named as authentic.",
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chains.errors import ContradictionError, RpcError
@@ -18,9 +18,13 @@ from chains.types import Block
 
 @dataclass(frozen=True, slots=True)
 class AllowanceProof:
-    """Whether an allowance is proved at one block: where it is kept, the node's proof, or why there is none."""
+    """Whether an allowance is proved at one block: where it is kept, the node's proof, or why there is none.
+
+    `allowance` is what the proof proves to be in the slot, in base units; None where there is no proof.
+    """
 
     proved: bool
+    allowance: int | None = None
     slot: SlotRecord | None = None
     proof: Mapping[str, Any] | None = None
     problem: str = ""
@@ -29,6 +33,46 @@ class AllowanceProof:
         """Return the slot as JSON, with the problem where there is one."""
         slot: dict[str, Any] = {} if self.slot is None else dict(self.slot.as_json())
         return slot | ({"problem": self.problem} if self.problem else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The allowance that a node says there is at a block, None where it says none, and that block's header."""
+
+    block: Block
+    header: Mapping[str, Any]
+    allowance: int | None
+
+
+async def prove_readings(rpc: Rpc, pair: Pair, readings: Sequence[Reading]) -> tuple[AllowanceProof, ...]:
+    """Return the proof of each reading, or why it cannot be proved; raises as `prove_allowance` does."""
+    proofs: dict[tuple[Block, int | None], AllowanceProof] = {}
+    known: SlotRecord | None = None
+    for reading in readings:
+        # A node that says two numbers of one block has to prove both.
+        key = (reading.block, reading.allowance)
+        if key in proofs:
+            continue
+        proof = AllowanceProof(proved=False, problem="the allowance is not known")
+        if reading.allowance is not None:
+            proof = await prove_allowance(rpc, pair, reading.block, reading.header, reading.allowance, known)
+        proofs[key], known = proof, known or proof.slot
+    return confirm_zeros([proofs[reading.block, reading.allowance] for reading in readings])
+
+
+def confirm_zeros(proofs: Sequence[AllowanceProof]) -> tuple[AllowanceProof, ...]:
+    """Return proofs of one pair, without those of a zero in a layout that none of them shows to hold a number.
+
+    Nearly every slot is empty, and which one the token reads is the word of the node: a lie about that makes a genuine
+    proof of zero (attack A16). No lie makes a number appear in a slot that the formula gives for the pair.
+    """
+    layouts = {(each.slot.base, each.slot.order) for each in proofs if each.proved and each.slot and each.allowance}
+    return tuple(
+        replace(each, proved=False, problem="nothing shows that its slot, which is empty, is where the token keeps it")
+        if each.proved and each.slot and not each.allowance and (each.slot.base, each.slot.order) not in layouts
+        else each
+        for each in proofs
+    )
 
 
 async def prove_allowance(
@@ -58,7 +102,7 @@ async def prove_allowance(
             expected=value,
             found=allowance,
         )
-    return AllowanceProof(proved=True, slot=slot, proof=proof)
+    return AllowanceProof(proved=True, allowance=allowance, slot=slot, proof=proof)
 
 
 async def _reuse(

@@ -13,6 +13,7 @@ from chains.errors import ContradictionError, RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
 from chains.evm.approval_logs import USER_OPERATION_TOPIC
 from chains.evm.encoded_transactions import (
+    DEPOSIT,
     DecodedTransaction,
     decode_transaction,
     encode_transaction,
@@ -131,25 +132,32 @@ async def _explain_by_nonce(
             "back. Name another node with --rpc."
         )
         return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
+    if user is None:
+        message = (
+            f"{before}The node does not know {claim.transaction} and says that its nonce {signed.nonce} is used, and "
+            "nothing in the block that it names uses it. Name another node with --rpc."
+        )
+        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
     if user == claim.transaction:
         message = f"A block holds {claim.transaction}, and the node does not find it by its hash. Name another node."
         return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head, facts)
-    by = f"the transaction {user}" if user else "an EIP-7702 authorization"
     finding = Finding(
         "inclusion",
         "REFUTED",
-        f"{before}{claim.transaction} can never land: its nonce {signed.nonce} of {signed.sender} is used by {by}.",
+        f"{before}{claim.transaction} can never land: its nonce {signed.nonce} of {signed.sender} is used by the "
+        f"transaction {user}.",
         expected=claim.transaction,
         found=user,
     )
-    facts |= {"replaced-by": user or ""}
+    facts |= {"replaced-by": user}
     return ApprovalCheck((finding,), state="replaced", head=head, facts=facts)
 
 
 async def _find_user_of_nonce(rpc: Rpc, signed: DecodedTransaction, head: Block) -> str | None:
-    """Return the transaction that used the nonce; None if its block holds none of the sender's; raises `RpcError`.
+    """Return the transaction that used the nonce; None if nothing in the block does; raises `RpcError`.
 
-    An EIP-7702 authorization uses up a nonce without a transaction of the account.
+    A nonce is used up by a transaction of the account, by an authorization that it signed (EIP-7702), and on the OP
+    Stack by its deposit.
     """
     # Newest blocks first, in growing steps, because many nodes keep the state of the newest ones only.
     low, high, step = head.number, head.number, 1
@@ -163,14 +171,16 @@ async def _find_user_of_nonce(rpc: Rpc, signed: DecodedTransaction, head: Block)
             low = middle
     answer = await rpc.request("eth_getBlockByNumber", [hex(high), True])
     block = parse_object("eth_getBlockByNumber", answer)
-    check_header(block)
     transactions = parse_list("a block's transactions", block.get("transactions"))
-    if "0x" + transactions_root(transactions).hex() != str(block["transactionsRoot"]).lower():
+    root = "0x" + transactions_root(transactions).hex()
+    if (check_header(block).number, root) != (high, str(block["transactionsRoot"]).lower()):
         raise ContradictionError(f"The transactions of block {high} are not those of its header.", hint=LYING)
     for item in transactions:
-        if str(item.get("from")).lower() == signed.sender.lower():
+        # `from` is the word of the node: a lie about it hides the transaction and does not show another one.
+        if str(item.get("from")).lower() == signed.sender.lower() or item.get("authorizationList"):
             other = decode_transaction(encode_transaction(item))
-            if (other.sender, other.nonce) == (signed.sender, signed.nonce):
+            is_own = other.sender == signed.sender and (other.nonce == signed.nonce or other.type == DEPOSIT)
+            if is_own or signed.sender in other.authorities:
                 return other.hash
     return None
 

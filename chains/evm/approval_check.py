@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import InputError, NodeError, RpcError
 from chains.evm.addresses import parse_address
 from chains.evm.allowance_history import History, describe_state, get_history, judge_state
-from chains.evm.allowance_proof import AllowanceProof, prove_allowance
+from chains.evm.allowance_proof import Reading
 from chains.evm.answers import parse_data, parse_hash, parse_object, parse_quantity
 from chains.evm.approval_absence import explain_absence, explain_off_chain, explain_pending, wrong_chain
 from chains.evm.approval_findings import (
@@ -25,12 +25,21 @@ from chains.evm.approval_findings import (
     judge_last,
     judge_post_state,
     judge_status,
+    later_approval,
     show_amount,
 )
 from chains.evm.approval_logs import Execution, Pair, Walk, needs_allowance_before, parse_logs, walk
-from chains.evm.encoded_transactions import DecodedTransaction, decode_transaction, encode_transaction
+from chains.evm.approval_proofs import Proofs, describe_proofs, list_unproved, prove_approval
+from chains.evm.encoded_transactions import DEPOSIT, DecodedTransaction, decode_transaction, encode_transaction
 from chains.evm.finality import get_finality
-from chains.evm.inclusion import Inclusion, OffChain, get_header, get_inclusion, read_transaction
+from chains.evm.inclusion import (
+    Inclusion,
+    OffChain,
+    check_lineage,
+    get_header,
+    get_inclusion,
+    read_transaction,
+)
 from chains.evm.node import EvmNode
 from chains.evm.simulation import at_block
 from chains.evm.token_state import TokenState, get_allowance, get_token_state
@@ -41,7 +50,6 @@ _HASH: Final = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _RAW: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TAGS: Final = ("latest", "safe", "finalized")
-_DEPOSIT: Final = 0x7E
 _DELEGATED: Final = bytes.fromhex("ef0100")
 
 
@@ -79,6 +87,7 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     inclusion = await get_inclusion(rpc, claim.transaction, fields)
     if isinstance(inclusion, OffChain):
         return explain_off_chain(claim, findings, inclusion, now)
+    check_lineage([(inclusion.block, inclusion.header), (now, header)])
     return await _judge(_Case(claim, pair, rpc, raw, transaction, inclusion, now, header), findings)
 
 
@@ -129,7 +138,7 @@ def _judge_chain(claim: ApprovalClaim, transaction: DecodedTransaction) -> Findi
     """Compare the chain that the signature names (EIP-155) with the claimed one (attack A2)."""
     expected = str(claim.chain.chain_id)
     if transaction.chain_id is None:
-        why = "is a deposit from another chain" if transaction.type == _DEPOSIT else "names no chain in its signature"
+        why = "is a deposit from another chain" if transaction.type == DEPOSIT else "names no chain in its signature"
         return Finding(
             "chain",
             "VERIFIED",
@@ -147,7 +156,7 @@ async def _judge(case: _Case, findings: list[Finding]) -> ApprovalCheck:
     inclusion = case.inclusion
     status = parse_quantity("a receipt's status", inclusion.receipt.get("status"))
     findings += [_describe_inclusion(inclusion), judge_status(status)]
-    judgement, after = Judgement(()), None
+    judgement, walked, after, post = Judgement(()), None, None, None
     if status == 1:
         judgement, walked = await _judge_form(case)
         findings += judgement.findings
@@ -160,12 +169,15 @@ async def _judge(case: _Case, findings: list[Finding]) -> ApprovalCheck:
     findings.append(finding)
 
     now = await _ask_now(case, findings)
-    state = await _judge_state(case, judgement.authorised, after, now, findings)
-    proofs = await _prove(case, now, after if isinstance(after, int) else None)
-    findings += [] if now is None else [_describe_proof(case, proofs[0])]
-    proved = inclusion.proved and proofs[0].proved and (judgement.method != "logs" or proofs[1].proved)
-    amounts = Amounts(judgement.authorised)
+    left = after if isinstance(after, int) else None
+    state = await _judge_state(case, judgement, walked, left, now, findings)
+    reading = Reading(case.head, case.header, None if now is None else now.allowance)
+    proofs = await prove_approval(case.rpc, case.pair, inclusion, walked, left, reading)
+    proved, amounts = False, Amounts(judgement.authorised)
     if now is not None:
+        missing = list_unproved(judgement, walked, post, now, case.claim.token, proofs)
+        findings.append(describe_proofs(case.head.number, proofs.now, missing))
+        proved = inclusion.proved and proofs.now.proved and not missing
         amounts = Amounts(judgement.authorised, now.allowance, now.balance, now.spendable)
     return ApprovalCheck(
         findings=tuple(findings),
@@ -197,7 +209,8 @@ async def _judge_form(case: _Case) -> tuple[Judgement, Walk]:
     own, executions = _read_block(case)
     delegated = await _is_delegated(case)
     before: int | None = None
-    if needs_allowance_before(case.pair, executions):
+    # Where the rest of the block is not known, what the transaction found is not what the block before left.
+    if case.inclusion.proved and needs_allowance_before(case.pair, executions):
         header = case.inclusion.header
         parent = Block(case.inclusion.block.number - 1, parse_hash("a block's parentHash", header["parentHash"]))
         try:
@@ -206,6 +219,8 @@ async def _judge_form(case: _Case) -> tuple[Judgement, Walk]:
             # Without the state before it a log beside a transfer is not accepted.
             before = None
     walked = walk(case.pair, executions, before, delegated=delegated)
+    otherwise = walk(case.pair, executions, before, delegated=not delegated)
+    walked = replace(walked, hinges_on_code=walked != otherwise)
     return judge_form(case.claim, case.pair, own, walked, delegated=delegated), walked
 
 
@@ -264,10 +279,16 @@ async def _ask_now(case: _Case, findings: list[Finding]) -> TokenState | None:
 
 
 async def _judge_state(
-    case: _Case, authorised: int | None, after: int | str | None, now: TokenState | None, findings: list[Finding]
+    case: _Case,
+    judgement: Judgement,
+    walked: Walk | None,
+    after: int | None,
+    now: TokenState | None,
+    findings: list[Finding],
 ) -> State | None:
     """Return what has become of the approval, and say it; None where there was none or it cannot be told."""
-    if authorised is None or now is None:
+    authorised = judgement.authorised
+    if authorised is None or walked is None or now is None:
         return None
     since = case.inclusion.block.number
     if now.allowance is None or case.head.number < since:
@@ -276,35 +297,13 @@ async def _judge_state(
         return None
     history = History()
     if now.allowance != authorised:
-        left = after if isinstance(after, int) else None
-        history = await get_history(case.rpc, case.pair, since, case.head.number, left)
+        history = await get_history(case.rpc, case.pair, since, case.head.number, after)
+        if history.approval is None:
+            history = replace(history, approval=later_approval(judgement, walked))
     state = judge_state(case.claim.amount, authorised, now.allowance, history)
     message = describe_state(state, case.claim.token, authorised, now.allowance, history)
     findings.append(Finding("state", "VERIFIED", f"At block {case.head.number}: {message}"))
     return state
-
-
-async def _prove(case: _Case, now: TokenState | None, after: int | None) -> tuple[AllowanceProof, AllowanceProof]:
-    """Return the proofs of the allowance now, and at the end of the transaction's block."""
-    unknown = AllowanceProof(proved=False, problem="the allowance is not known")
-    block, head = case.inclusion.block, case.head
-    proof = unknown
-    if now is not None and now.allowance is not None:
-        proof = await prove_allowance(case.rpc, case.pair, head, case.header, now.allowance)
-    if block == head:
-        return proof, proof
-    if after is None:
-        return proof, unknown
-    then = await prove_allowance(case.rpc, case.pair, block, case.inclusion.header, after, proof.slot)
-    return proof, then
-
-
-def _describe_proof(case: _Case, proof: AllowanceProof) -> Finding:
-    if proof.proved:
-        message = f"The allowance is proved under the state root of block {case.head.number}."
-    else:
-        message = f"The allowance rests on the word of the node, it is not proved: {proof.problem}."
-    return Finding("storage-proof", "VERIFIED", message)
 
 
 def _facts(case: _Case, amounts: Amounts) -> dict[str, str]:
@@ -320,9 +319,9 @@ def _facts(case: _Case, amounts: Amounts) -> dict[str, str]:
     return facts | {name: str(value) for name, value in values.items() if value is not None}
 
 
-def _exhibits(case: _Case, judgement: Judgement, proofs: tuple[AllowanceProof, AllowanceProof]) -> dict[str, Any]:
+def _exhibits(case: _Case, judgement: Judgement, proofs: Proofs) -> dict[str, Any]:
     """Return the evidence as JSON."""
-    inclusion, (now, then) = case.inclusion, proofs
+    inclusion = case.inclusion
     exhibits: dict[str, Any] = {
         "transaction": "0x" + case.raw.hex(),
         "receipt": inclusion.receipt,
@@ -330,11 +329,13 @@ def _exhibits(case: _Case, judgement: Judgement, proofs: tuple[AllowanceProof, A
         "head": case.header,
         "transactions_root": inclusion.header["transactionsRoot"],
         "receipts_root": inclusion.header["receiptsRoot"],
-        "slot": now.as_json(),
-        "proof": now.proof,
+        "slot": proofs.now.as_json(),
+        "proof": proofs.now.proof,
     }
     if judgement.log is not None:
         exhibits["log"] = inclusion.receipt["logs"][judgement.log.position]
     if inclusion.block != case.head:
-        exhibits |= {"slot_at_included": then.as_json(), "proof_at_included": then.proof}
+        exhibits |= {"slot_at_included": proofs.then.as_json(), "proof_at_included": proofs.then.proof}
+    if proofs.before.proof is not None:
+        exhibits |= {"slot_before": proofs.before.as_json(), "proof_before": proofs.before.proof}
     return exhibits

@@ -183,15 +183,21 @@ def judge_last(claim: ApprovalClaim, judgement: Judgement, walked: Walk, *, comp
     """Return whether a later approval of the same block replaced this one (attack A6); None where that is unknown."""
     if judgement.log is None or not complete or any(each.rule == "last-approval" for each in judgement.findings):
         return None
-    at = walked.approvals.index(judgement.log)
-    later = [log for log in walked.approvals[at + 1 :] if log.kind != "spend"]
-    if not later or later[-1].value == judgement.authorised:
+    last = later_approval(judgement, walked)
+    if last is None or last.value == judgement.authorised:
         return Finding("last-approval", "VERIFIED", "It is the last approval of this owner and spender in its block.")
-    last = later[-1]
     if last.kind == "unclear":
         message = f"{last.transaction} of the same block logs another amount, by an approval or by a spend."
         return Finding("last-approval", "UNDETERMINED", message, str(judgement.authorised), str(last.value))
     return _overruled(claim, judgement.authorised or 0, last.value, f"later in the same block, in {last.transaction}")
+
+
+def later_approval(judgement: Judgement, walked: Walk) -> ApprovalLog | None:
+    """Return the last log of the block, after that of the approval, that is not one of a spend; None if none is."""
+    if judgement.log is None:
+        return None
+    at = walked.approvals.index(judgement.log)
+    return next((log for log in reversed(walked.approvals[at + 1 :]) if log.kind != "spend"), None)
 
 
 def _overruled(claim: ApprovalClaim, earlier: int, last: int, where: str) -> Finding:

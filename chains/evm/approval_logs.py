@@ -26,6 +26,9 @@ USER_OPERATION_TOPIC: Final = "0x49628fd1471006c1482da88028e9ce4dbb080b815c9b034
 _PERMITS: Final = (bytes.fromhex("d505accf"), bytes.fromhex("9fd5a6cf"))
 _CHANGES: Final = {bytes.fromhex("39509351"): "increase-allowance", bytes.fromhex("a457c2d7"): "decrease-allowance"}
 
+# A card contract spends from at most 256 accounts at once; sums over more transfers than that would take too long.
+_MOST_TRANSFERS: Final = 256
+
 Kind: TypeAlias = Literal["approval", "spend", "unclear"]
 
 
@@ -72,13 +75,17 @@ class ApprovalLog:
 class Walk:
     """What the transactions of a block did to a pair, in their order.
 
-    `allowance` is what the logs leave at the end, None where no log says it; `moved` is what left the owner's account
-    after that was logged, in base units: as much may have been taken from the allowance without a log.
+    `before` is the allowance that they found, None where that is unknown or not needed; `allowance` is what the logs
+    leave at the end, None where no log says it; `moved` is what left the owner's account after that was logged, in base
+    units: as much may have been taken from the allowance without a log. `hinges_on_code` says whether the kind of an
+    approval would be another one if the owner's account ran code (EIP-7702), or did not.
     """
 
     approvals: tuple[ApprovalLog, ...]
+    before: int | None
     allowance: int | None
     moved: int
+    hinges_on_code: bool = False
 
 
 def topic_of(address: str) -> str:
@@ -163,25 +170,25 @@ def walk(pair: Pair, executions: Iterable[Execution], before: int | None, *, del
     allowance, moved = before, 0
     for execution in executions:
         transfers = [taken for log in execution.logs if (taken := moved_value(pair, log)) is not None]
+        carried = _carried(pair.owner, execution, delegated=delegated)
         for position, log in enumerate(execution.logs):
             if (value := approved_value(pair, log)) is not None:
-                kind = _kind(pair, execution, position, value, allowance, transfers, delegated=delegated)
+                kind = _kind(pair, execution.transaction, value, allowance, transfers, carried=carried[position])
                 approvals.append(ApprovalLog(execution.transaction.hash, position, value, kind))
                 allowance, moved = value, 0
             else:
                 moved += moved_value(pair, log) or 0
-    return Walk(tuple(approvals), allowance if approvals else None, moved)
+    return Walk(tuple(approvals), before, allowance if approvals else None, moved)
 
 
 def _kind(
     pair: Pair,
-    execution: Execution,
-    position: int,
+    transaction: DecodedTransaction,
     value: int,
     before: int | None,
     transfers: Sequence[int],
     *,
-    delegated: bool,
+    carried: bool,
 ) -> Kind:
     """Tell an owner's approval from the log of a spend.
 
@@ -189,7 +196,6 @@ def _kind(
     taken for a spend, unless the owner's own account made the transaction: a batch may approve and pay at once, and
     only a trace could tell which it was.
     """
-    transaction = execution.transaction
     by_spender = pair.spender in {transaction.sender, transaction.to}
     if not transfers or (not by_spender and transaction.to == pair.token and transaction.sender == pair.owner):
         return "approval"
@@ -197,7 +203,9 @@ def _kind(
         return "spend" if by_spender else "unclear"
     if value > before:
         return "approval"
-    carried = not by_spender and (delegated or is_carried_by(pair.owner, execution, position))
+    if len(transfers) > _MOST_TRANSFERS:
+        return "unclear"
+    carried = carried and not by_spender
     if _is_sum_of_run(before - value, transfers):
         return "unclear" if carried else "spend"
     return "approval" if carried else "unclear"
@@ -211,17 +219,23 @@ def _is_sum_of_run(amount: int, transfers: Sequence[int]) -> bool:
     return any(total + amount in sums for total in sums)
 
 
-def is_carried_by(account: str, execution: Execution, position: int) -> bool:
-    """Return whether a log comes from what an account itself did: as sender, called contract, Safe or ERC-4337 user."""
+def _carried(account: str, execution: Execution, *, delegated: bool) -> list[bool]:
+    """Return of each log whether it comes from what an account itself did.
+
+    That is as the sender, the called contract, an account that runs code (EIP-7702), a Safe, or an ERC-4337 user.
+    """
     transaction = execution.transaction
-    if account in {transaction.sender, transaction.to}:
-        return True
-    later = execution.logs[position + 1 :]
-    if any(log.address == account.lower() and log.topics[:1] == (SAFE_SUCCESS_TOPIC,) for log in later):
-        return True
+    if delegated or account in {transaction.sender, transaction.to}:
+        return [True] * len(execution.logs)
+    carried, safe, operation = [], False, False
+    user, address = topic_of(account), account.lower()
     # An EntryPoint logs UserOperationEvent after the operation's own logs, so the next one is that of this operation.
-    operation = next((log for log in later if _operation_sender(log) is not None), None)
-    return operation is not None and _operation_sender(operation) == topic_of(account)
+    for log in reversed(execution.logs):
+        carried.append(safe or operation)
+        safe = safe or (log.address == address and log.topics[:1] == (SAFE_SUCCESS_TOPIC,))
+        sender = _operation_sender(log)
+        operation = sender == user if sender is not None else operation
+    return carried[::-1]
 
 
 def operation_failed(account: str, logs: Iterable[Log]) -> bool:

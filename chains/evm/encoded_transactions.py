@@ -19,7 +19,8 @@ from chains.evm.trie import ordered_trie_root
 
 _LEGACY: Final = 0
 _SET_CODE: Final = 4
-_DEPOSIT: Final = 0x7E
+DEPOSIT: Final = 0x7E
+"""The type of a deposit on the OP Stack."""
 _AUTHORIZATION_MAGIC: Final = b"\x05"
 
 _FEES: Final = ("maxPriorityFeePerGas", "maxFeePerGas", "gas")
@@ -35,7 +36,7 @@ _FIELDS: Final[Mapping[int, tuple[str, ...]]] = {
     2: ("chainId", "nonce", *_FEES, *_CALL, "accessList", *_SIGNATURE),
     3: ("chainId", "nonce", *_FEES, *_CALL, "accessList", "maxFeePerBlobGas", "blobVersionedHashes", *_SIGNATURE),
     _SET_CODE: ("chainId", "nonce", *_FEES, *_CALL, "accessList", "authorizationList", *_SIGNATURE),
-    _DEPOSIT: ("sourceHash", "from", "to", "mint", "value", "gas", "isSystemTx", "input"),
+    DEPOSIT: ("sourceHash", "from", "to", "mint", "value", "gas", "isSystemTx", "input"),
 }
 
 # How many bytes these fields have; what is not listed here and is no list is an integer.
@@ -120,7 +121,7 @@ def decode_transaction(raw: bytes) -> DecodedTransaction:
         raise _malformed(f"it has no recipient, which type {kind} must have")
 
     chain_id = _integer(fields["chainId"]) if "chainId" in fields else None
-    if kind == _DEPOSIT:
+    if kind == DEPOSIT:
         sender = to_checksum_address(fields["from"])
     elif kind == _LEGACY:
         chain_id, sender = _legacy_signer(items)

@@ -101,6 +101,39 @@ async def get_header(rpc: Rpc, tag: str) -> tuple[Block, Mapping[str, Any]]:
     return checked, header_of(block)
 
 
+async def get_parent(rpc: Rpc, header: Mapping[str, Any]) -> tuple[Block, Mapping[str, Any]] | None:
+    """Return the block before the one of a header, which names its hash; None where the node does not show it."""
+    named = parse_hash("a block's parentHash", header["parentHash"])
+    try:
+        answer = await rpc.request("eth_getBlockByHash", [named, False])
+    except RpcError:
+        return None
+    if answer is None:
+        return None
+    fields = parse_object("eth_getBlockByHash", answer)
+    parent = check_header(fields)
+    _agree("hash of the parent block", parent.hash, named)
+    return parent, header_of(fields)
+
+
+def check_lineage(blocks: Sequence[tuple[Block, Mapping[str, Any]]]) -> None:
+    """Raise `ContradictionError` if two blocks with their headers cannot be of one chain.
+
+    That shows only in blocks of the same number and in neighbours.
+    """
+    (low, _), (high, header) = sorted(blocks, key=lambda each: each[0].number)
+    above = high.number - low.number
+    expected = high.hash if above == 0 else parse_hash("a block's parentHash", header["parentHash"])
+    if above < 2 and low.hash != expected:
+        raise ContradictionError(
+            f"The node gave block {low.number} {low.hash}, and another one that is not of the same chain, "
+            f"block {high.number} {high.hash}.",
+            hint="This node lies, or the chain changed while it was asked. Ask again, or ask another node.",
+            expected=expected,
+            found=low.hash,
+        )
+
+
 def header_of(block: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a JSON-RPC block without its lists of transactions, uncles and withdrawals."""
     return {name: field for name, field in block.items() if not isinstance(field, list)}

@@ -62,7 +62,7 @@ class SocketRpc:
 
     async def request(self, method: str, params: Params = ()) -> Any:
         """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
-        from websockets.exceptions import WebSocketException
+        from websockets.exceptions import InvalidURI, WebSocketException
 
         async with self._turn:
             self.calls += 1
@@ -71,10 +71,12 @@ class SocketRpc:
                     answer = await self._ask(method, params)
             except (OSError, TimeoutError, ValueError, WebSocketException) as error:
                 await self._drop()
+                # The error for a URL that cannot be used repeats it, and with it the API key.
+                problem = error.msg if isinstance(error, InvalidURI) else f"{type(error).__name__}: {error}"
                 raise NodeUnreachableError(
-                    f"The node {self._shown} did not answer {method} ({type(error).__name__}: {error}).",
+                    f"The node {self._shown} did not answer {method} ({problem}).",
                     hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
-                ) from error
+                ) from (None if isinstance(error, InvalidURI) else error)
             except BaseException:
                 # The answer may still come, and must not be taken for that of the next question.
                 await self._drop()
