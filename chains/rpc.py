@@ -45,11 +45,14 @@ class Rpc(Protocol):
 
 
 def _is_http_url(url: str) -> bool:
+    import httpx
+
     try:
         parts = urlsplit(url)
+        httpx.URL(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        # Brackets that do not close, or a port that is no number.
+    except (ValueError, httpx.InvalidURL):
+        # Brackets that do not close or hold no IPv6 address, or a port that is no number.
         return False
 
 
@@ -62,13 +65,7 @@ class HttpRpc:
     """
 
     def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
-        import httpx
-
-        try:
-            usable = _is_http_url(url) and bool(httpx.URL(url))
-        except httpx.InvalidURL:
-            usable = False
-        if not usable:
+        if not _is_http_url(url):
             raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
         self.listener: Listener | None = None

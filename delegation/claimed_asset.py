@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from chains.amounts import to_base_units
-from chains.family import get_decimals, largest_amount, open_rpc, parse_address
+from chains.errors import NodeError, SignatureMismatchError
+from chains.family import get_decimals, largest_amount, open_rpc, parse_address, signed_from_raw
 from chains.types import Chain, Token
 from delegation.claims import ClaimedApproval, Source, chain_identity
 from delegation.errors import InvalidRequestError
@@ -30,10 +32,10 @@ class ClaimedAsset:
 
 
 @contextmanager
-def open_pins(profile: Profile | None, name: str, region: Region) -> Iterator[Pins]:
-    """Open the pins of a profile, or without one those that are built in for production."""
+def open_pins(profile: Profile | None, name: str, region: Region | None) -> Iterator[Pins]:
+    """Open the pins of a profile, or without one those that are built in for production in a region."""
     if profile is None:
-        yield Pins(NoPins(), f"https://{min(PRODUCTION_HOSTS)}", region)
+        yield Pins(NoPins(), f"https://{min(PRODUCTION_HOSTS)}", region or "international")
         return
     journal = open_journal(journal_location(name, profile))
     try:
@@ -46,20 +48,23 @@ async def find_claimed_asset(
     chain: Chain,
     currency: str | None,
     *,
-    rpc_url: str,
+    rpc_urls: Sequence[str],
     profile: Profile | None = None,
     profile_name: str = "default",
-    region: Region = "international",
+    region: Region | None = None,
     token: str | None = None,
     spender: str | None = None,
 ) -> ClaimedAsset:
     """Return token and spender of a claim: as pinned, else as the platform names them now, or as given by address.
 
     `token` and `spender` are addresses that somebody gave; the decimals of a token that is not pinned are asked of the
-    node at `rpc_url`. Raises `InvalidRequestError` where neither is known.
+    nodes at `rpc_urls`, all of which must say the same. `region` takes the place of the profile's. Raises
+    `InvalidRequestError` where neither is known, and `NodeError` where the decimals cannot be had.
     """
     if currency is None and token is None:
         raise InvalidRequestError("Which token it is about must be said: with --currency, or with --token.")
+    if profile is not None and region is not None:
+        profile = profile.model_copy(update={"gateway": profile.gateway.model_copy(update={"region": region})})
     given_spender = None if spender is None else parse_address(chain, spender)
     symbol = (currency or "token").lower()
     with open_pins(profile, profile_name, region) as pins:
@@ -78,7 +83,7 @@ async def find_claimed_asset(
         address = parse_address(chain, token)
         if pinned_token is None or pinned_token.address != address:
             known = next((known for known in chain.tokens if known.address == address), None)
-            pinned_token = known or Token(symbol, address, await _ask_decimals(chain, rpc_url, address))
+            pinned_token = known or Token(symbol, address, await _agree_on_decimals(chain, rpc_urls, address))
             asset_from = "given"
     if given_spender is not None and given_spender != pinned_spender:
         pinned_spender, spender_from = given_spender, "given"
@@ -96,8 +101,15 @@ def claim_approval(
 ) -> ClaimedApproval:
     """Return the claim that `owner` let the asset's spender have `amount` human units; None claims "unlimited".
 
-    Raises `InvalidAddressError`, and `InvalidAmountError` for more decimals than the token has.
+    Raises `InvalidAddressError`, `InvalidAmountError` for more decimals than the token has, and `InvalidRequestError`
+    if `raw` is another transaction on Solana or none: it may be a key at the wrong place, and claims become evidence.
+    (On EVM networks the check itself refuses other bytes.)
     """
+    if raw is not None and chain.family == "solana" and not _is_raw_of(chain, raw, transaction):
+        raise InvalidRequestError(
+            "The signed bytes that were given are not those of this transaction.",
+            hint="Give the signed transaction itself (0x hex, or base64 on Solana), or leave it out.",
+        )
     unlimited = largest_amount(chain.family)
     return ClaimedApproval(
         network=chain.name,
@@ -111,6 +123,32 @@ def claim_approval(
         spender_from=asset.spender_from,
         raw=raw,
     )
+
+
+def _is_raw_of(chain: Chain, raw: str, transaction: str) -> bool:
+    try:
+        return signed_from_raw(chain.family, raw).hash == transaction
+    except SignatureMismatchError:
+        return False
+
+
+async def _agree_on_decimals(chain: Chain, rpc_urls: Sequence[str], address: str) -> int:
+    """Return the decimals that every node which answers gives: one that lies must not scale the claimed amount."""
+    answers = await asyncio.gather(*(_ask_decimals(chain, url, address) for url in rpc_urls), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, NodeError):
+            raise answer
+    said = {answer for answer in answers if isinstance(answer, int)}
+    if len(said) > 1:
+        raise NodeError(
+            f"The nodes disagree on how many decimals {address} has.",
+            hint="One of them lies or is broken: leave it out.",
+            found=", ".join(str(number) for number in sorted(said)),
+        )
+    for answer in answers:
+        if isinstance(answer, NodeError) and not said:
+            raise answer
+    return said.pop()
 
 
 async def _ask_decimals(chain: Chain, rpc_url: str, address: str) -> int:

@@ -39,7 +39,6 @@ _SOURCES: Final[dict[Source, str]] = {
     "platform": "Not pinned, but what the platform names at present",
     "given": "Not pinned, but given with the claim",
 }
-_LOOPBACK: Final = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
 # How certain it is that a block stays; several nodes' word counts for the least that one of them says.
 _LEVELS: Final = ("included", "processed", "soft", "safe", "confirmed", "hard", "finalized")
 
@@ -106,9 +105,8 @@ def operator_of(url: str) -> str:
         return url
     if host is None:
         return url
-    host = _LOOPBACK.get(host, host)
     try:
-        return str(ipaddress.ip_address(host))
+        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
     except ValueError:
         return ".".join(host.rstrip(".").lower().split(".")[-2:])
 

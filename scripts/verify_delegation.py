@@ -18,15 +18,17 @@ from delegation import (
     load_profile,
     utc_now,
 )
+from delegation.errors import GatewayError
 
 
 async def verify(network: str, currency: str, transaction: str, owner: str, amount: str, profile_name: str) -> str:
     """Check the claim against the profile's node, print every rule that was checked, and return the verdict."""
     profile = load_profile(profile_name)
     chain = profile.chain(network)
-    asset = await find_claimed_asset(chain, currency, rpc_url=chain.rpc_url, profile=profile, profile_name=profile_name)
+    urls = [chain.rpc_url]
+    asset = await find_claimed_asset(chain, currency, rpc_urls=urls, profile=profile, profile_name=profile_name)
     claim = Claim(approval=claim_approval(chain, asset, transaction, owner=owner, amount=parse_amount(amount)))
-    report = judge(claim, await examine(claim, [chain.rpc_url]), now=utc_now())
+    report = judge(claim, await examine(claim, urls), now=utc_now())
     for label, words in describe_report(report):
         print(f"{label:>18}  {words}")
     return report.verdict
@@ -39,6 +41,6 @@ try:
     verdict = asyncio.run(verify(*[*sys.argv[1:], "default"][:6]))
 except (ChainError, DelegationError) as error:
     print(f"Error: {error}", file=sys.stderr)
-    sys.exit(3 if isinstance(error, NodeError) else 2)
+    sys.exit(3 if isinstance(error, (NodeError, GatewayError)) else 2)
 print(verdict)
 sys.exit({"VERIFIED": 0, "REFUTED": 1, "UNDETERMINED": 3}[verdict])

@@ -94,11 +94,13 @@ class Lab:
         return hash_
 
     async def receipt(self, hash_: str) -> Any:
-        """Return the receipt of a transaction; anvil answers before it has mined it."""
+        """Return the receipt of a transaction; anvil answers before it has mined it, and before it says so of it."""
         for _ in range(2000):
             receipt = await self.rpc.request("eth_getTransactionReceipt", [hash_])
             if receipt is not None:
-                return receipt
+                sent = await self.rpc.request("eth_getTransactionByHash", [hash_])
+                if sent is not None and sent.get("blockNumber") is not None:
+                    return receipt
             await asyncio.sleep(0.002)
         raise AssertionError(f"no block holds {hash_}")
 

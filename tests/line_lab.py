@@ -5,6 +5,7 @@ What chain and platform hold is read here without the code under test.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -134,6 +135,15 @@ class Line:
         """Change the allowance behind the toolkit's back (EVM)."""
         call = encode_call("approve(address,uint256)", self.known.delegation_contract, amount)
         return await self.send_directly(call, **changes)
+
+    async def mined(self, hash_: str) -> str:
+        """Return the hash of a transaction once a block holds it, which anvil says a moment after it took it (EVM)."""
+        async with asyncio.timeout(20):
+            while True:
+                sent = await self.rpc.request("eth_getTransactionByHash", [hash_])
+                if sent is not None and sent.get("blockNumber") is not None:
+                    return hash_
+                await asyncio.sleep(0.005)
 
     async def call_as_issuer(self, signature: str) -> None:
         """Call the token as its issuer does, for example to pause it (EVM)."""

@@ -5,7 +5,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from approval_lab import APPROVE, UNIT, Falsified, Lab, finding, not_verified, open_lab, verdict
+from approval_lab import (
+    APPROVE,
+    UNIT,
+    Falsified,
+    Lab,
+    encode_batch,
+    encode_calls,
+    finding,
+    not_verified,
+    open_lab,
+    verdict,
+)
+from eth_account import Account
+from eth_keys.datatypes import PrivateKey
+from eth_utils.crypto import keccak
 from test_evm_approval_logs import PAIR, approval, transaction, transfer
 
 from chains.claims import ApprovalClaim
@@ -137,6 +151,33 @@ class TestWhatIsCalledProved:
         assert not_verified(check) == {"decimals": "REFUTED"}
         assert not check.proved
 
+    async def test_a5_that_an_account_runs_code_is_the_word_of_the_node_where_the_judgement_hangs_on_it(self, lab: Lab):
+        key, relay = await lab.wallet(tokens=True), await lab.contract("Multicall")
+        code = await lab.contract("Delegate7702")
+        token = lab.token("usdt").address
+        await lab.approve(key, 50 * UNIT, "usdt")
+        signed = Account.sign_authorization(
+            {"chainId": lab.chain.chain_id, "address": code, "nonce": 2}, key.private_key
+        )
+        await lab.send(key, key.address, "0x", type=4, authorizationList=[signed])
+        calls = [
+            (token, encode_call(APPROVE, lab.spender, 40 * UNIT)),
+            (token, encode_call("transfer(address,uint256)", lab.network.deployer, 3 * UNIT)),
+        ]
+        proof = PrivateKey(bytes.fromhex(key.private_key[2:])).sign_msg_hash(keccak(encode_calls(calls)))
+        data = encode_call(
+            "executeSigned(address[],bytes[],uint8,bytes32,bytes32)",
+            [token, token],
+            [bytes.fromhex(call[2:]) for _, call in calls],
+            27 + proof.v,
+            proof.r.to_bytes(32, "big"),
+            proof.s.to_bytes(32, "big"),
+        )
+        sent = await lab.send(await lab.wallet(), relay, encode_batch("aggregate", [(key.address, data)]))
+        check = await lab.check(lab.claim(sent, key.address, 40 * UNIT, "usdt"))
+        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "eip7702", False)
+        assert "runs code (EIP-7702) is not proved" in finding(check, "storage-proof").message
+
 
 class TestBlocks:
     @pytest.mark.parametrize("ahead", [0, 1], ids=["the-same-number", "the-next-number"])
@@ -197,6 +238,20 @@ class TestBlocks:
         assert not_verified(check) == {"last-approval": "REFUTED"}
         assert check.state == "revoked"
         assert last in finding(check, "state").message
+
+
+async def test_spends_of_a_token_that_rounds_are_no_approvals(lab: Lab, claim: ApprovalClaim):
+    """A token that rebases may take a base unit more from the allowance than it moves."""
+
+    def change(method: str, _: Any, answer: Any) -> Any:
+        for log in answer if method == "eth_getLogs" else ():
+            if log["data"] == word(4000 * UNIT):
+                log["data"] = word(4000 * UNIT - 1)
+        return answer
+
+    check = await lab.check(claim, rpc=Falsified(lab.rpc, change))
+    assert check.state == "reduced"
+    assert "The spender took 1000 USDT" in finding(check, "state").message
 
 
 async def test_a18_a_nonce_that_nothing_in_the_block_uses_does_not_refute(lab: Lab):

@@ -35,7 +35,7 @@ def test_brackets_inside_of_texts_are_no_nesting() -> None:
     assert decode_json(b'["' + b"[" * 1000 + b'\\"{"]') == ["[" * 1000 + '"{']
 
 
-@pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b"", b"{", b"\xff"])
+@pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b"", b"{", b"\xff", b"1e99999999999999999999"])
 def test_what_is_not_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the reader's own kinds of it
         decode_json(text)

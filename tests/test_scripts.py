@@ -120,3 +120,19 @@ async def test_what_the_platform_stops_is_finished_by_resume(cli: CommandLine, s
     resumed = await cli.call("--json", "resume")
     assert (resumed.status, resumed.document["verification"]["verdict"]) == (0, "VERIFIED")
     assert await cli.nonce("linea", owner) == 1
+
+
+async def test_what_was_granted_is_verified_on_chain_and_a_false_claim_is_refuted(cli: CommandLine) -> None:
+    owner = await default_wallet(cli)
+    assert (await run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="y\n")).status == 0
+    (delegation,) = cli.delegations()
+    claim = ("linea", "usdc", str(delegation.approval[-1].hash), owner.address)
+    verified = await run(cli, "verify_delegation.py", *claim, "5000", "sandbox", typed="")
+    assert (verified.status, verified.out.splitlines()[-1]) == (0, "VERIFIED"), verified
+    assert "last-approval  VERIFIED" in verified.out
+    refuted = await run(cli, "verify_delegation.py", *claim, "4999", "sandbox", typed="")
+    assert (refuted.status, refuted.out.splitlines()[-1]) == (1, "REFUTED")
+    for wrong in ((), ("linea", "usdc", "0x12", owner.address, "5", "sandbox"), (*claim, "5e3", "sandbox")):
+        ended = await run(cli, "verify_delegation.py", *wrong, typed="")
+        assert ended.status == 2, ended
+        assert ended.err

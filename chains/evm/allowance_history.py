@@ -79,9 +79,7 @@ async def get_history(rpc: Rpc, pair: Pair, after: int, until: int, allowance: i
 
     executions = _executions(answers)
     approvals = walk(pair, executions, None if problem else allowance).approvals
-    # Without the allowance before them, logs of spends are unclear as well.
-    made = {"approval"} if problem else {"approval", "unclear"}
-    last = next((log for log in reversed(approvals) if log.kind in made), None)
+    last = await _find_last(rpc, pair, approvals, is_complete=not problem)
     spends, more = await _get_spends(rpc, pair, _later(executions, last))
     return History(last, spends, problem or more)
 
@@ -134,6 +132,25 @@ def describe_state(state: State, token: Token, authorised: int, now: int, histor
     if history.problem:
         parts.append(f"Not all is explained: {history.problem}.")
     return " ".join(parts)
+
+
+async def _find_last(
+    rpc: Rpc, pair: Pair, approvals: Sequence[ApprovalLog], *, is_complete: bool
+) -> ApprovalLog | None:
+    """Return the last approval that the owner made.
+
+    What is unclear is a spend if the spender was called: tokens that rebase round, so that the amounts differ. Without
+    the allowance before them, logs of spends are unclear as well.
+    """
+    asked = 0
+    for log in reversed(approvals):
+        if log.kind == "approval":
+            return log
+        if log.kind == "unclear" and is_complete and asked < _MOST_SPENDS:
+            asked += 1
+            if not await _is_by_spender(rpc, pair, log.transaction):
+                return log
+    return None
 
 
 def _executions(answers: Sequence[Any]) -> list[Execution]:

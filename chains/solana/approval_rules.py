@@ -142,20 +142,25 @@ def judge_token(
 ) -> Finding:
     """Judge whether the account is one of the claimed token, by the mint's address and never by a name (A3)."""
     mint = claim.token.address
-    found = {outcome.last.mint, account.mint if account is not None else None} - {None, mint}
+    # What the instruction names was checked by the program; the account may have been opened again for another mint.
+    found = outcome.last.mint or (account.mint if account is not None else mint)
     program = accounts.program_of(mint) if accounts is not None else None
-    if found:
+    if found != mint:
         message = "The approval is for another token than the one claimed."
-        return Finding("token", "REFUTED", message, expected=mint, found=str(found.pop()))
+        return Finding("token", "REFUTED", message, expected=mint, found=found)
     if program is not None and program != outcome.last.program:
         message = "The approval was made with another program than the one the token belongs to."
         return Finding("token", "REFUTED", message, expected=program, found=outcome.last.program)
-    if outcome.last.mint is not None or account is not None:
-        return Finding("token", "VERIFIED", "The token account is one of the claimed mint.", expected=mint, found=mint)
     if _is_associated(claim, outcome):
         message = "The account's address is that of the owner's associated account for the claimed mint."
         return Finding("token", "VERIFIED", message, expected=mint, found=mint)
-    message = problem or "The token account was closed, and its address does not tell its mint."
+    stands = account is not None and account.delegate == outcome.last.delegate
+    if outcome.last.mint is not None or stands:
+        message = "The token account is one of the claimed mint, but NOT the owner's associated account for it, where "
+        message += "wallets and platforms look: it may be empty."
+        return Finding("token", "VERIFIED", message, expected=mint, found=mint)
+    # Its owner may have closed it since and opened it again, at the same address, for another mint.
+    message = problem or "The approval does not name its mint, and the account's address does not tell which it had."
     return Finding("token", "UNDETERMINED", message, expected=mint)
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from delegation.cli.session import DONE, Session, command, read_text
+from delegation.cli.session import (
+    DONE,
+    Session,
+    checking_command,
+    command,
+    read_signed_text,
+    require_no_key,
+)
 
 
 @click.group("ownership")
@@ -83,7 +90,7 @@ async def _sign(
 @click.option("--nonce", help="The nonce that the statement must have.")
 @click.option("--at", "at_time", help="When it had to be valid, like 2026-01-01T00:00:00Z; by default now.")
 @click.option("--rpc", "rpc_url", help="A node, which the signatures of contract wallets need.")
-@command
+@checking_command
 async def _verify(
     session: Session,
     /,
@@ -111,7 +118,8 @@ async def _verify(
     chain = get_chain(network)
     now = utc_now()
     expectations = Expectations(domain=domain, uri=uri, nonce=nonce, at=now if at_time is None else parse_time(at_time))
-    message = read_text(message_file)
+    require_no_key(signature, hex_too=True)
+    message = read_signed_text(message_file)
     claim = OwnershipClaim(chain, parse_address(chain, address), message, signature, expectations)
     check = await ask_ownership(claim, rpc_url)
     report = Report(
@@ -123,4 +131,6 @@ async def _verify(
     )
     if report.verdict == "REFUTED" and message.endswith("\n"):
         session.insist("The file ends with a line break, which counts as a part of the text; no statement has one.")
+    if at_time is None and any(found.rule == "time" and found.verdict == "REFUTED" for found in check.findings):
+        session.insist("It is not valid NOW. Say with --at when it had to be, for example when it was submitted.")
     return tell_report(session, report)

@@ -39,6 +39,14 @@ _SECRET = re.compile(
 )
 
 
+_HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
+# What key files hold: a key in hex or base58, the numbers of a Solana keypair, or the words of a mnemonic.
+_KEY_FILE = re.compile(
+    r"(0x)?[0-9a-fA-F]{64}|[1-9A-HJ-NP-Za-km-z]{80,90}|\[(\s*[0-9]{1,3}\s*,?){32,64}\]|([a-z]{3,8}\s+){11,23}[a-z]{3,8}",
+    re.ASCII,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The options before the verb. People's words go to stderr, results to stdout."""
@@ -187,20 +195,71 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def read_signed_text(path: Path) -> str:
+    """Return a signed text exactly as the file holds it; refuse a key file, because the text is shown and kept."""
+    from delegation.errors import InvalidRequestError
+
+    text = read_text(path)
+    if _KEY_FILE.fullmatch(text.strip()):
+        raise InvalidRequestError(
+            f"The file {path} holds a private key and not a signed text.", hint="Name the file of the statement."
+        )
+    return text
+
+
+def require_no_key(text: str, *, hex_too: bool) -> None:
+    """Raise `InvalidRequestError` for what has the form of a private key: the text would be sent, shown and kept.
+
+    `hex_too`: 32 bytes in hex as well, which are a key where a signature belongs, and a hash where a hash belongs.
+    """
+    from delegation.errors import InvalidRequestError
+
+    if (hex_too and _HEX_KEY.fullmatch(text.strip())) or _is_solana_key(text.strip()):
+        raise InvalidRequestError(
+            "This has the form of a private key and not of what belongs here.",
+            hint="It was not used. If it is one, your shell's history holds it now: move what it guards.",
+        )
+
+
+def _is_solana_key(text: str) -> bool:
+    """Return whether 64 bytes in base58 are a keypair, whose second half is the public key of the first."""
+    if not 86 <= len(text) <= 88 or not text.isascii():
+        return False
+    from solders.keypair import Keypair
+    from solders.signature import Signature
+
+    try:
+        Keypair.from_bytes(bytes(Signature.from_string(text)))
+    except ValueError:
+        return False
+    return True
+
+
 def command(
-    function: Callable[Concatenate[Session, _P], Coroutine[Any, Any, int]],
+    function: Callable[Concatenate[Session, _P], Coroutine[Any, Any, int]], *, failed: int = FAILED
 ) -> Callable[_P, None]:
-    """Make a click callback of an async function that takes the session and returns the exit status."""
+    """Make a click callback of an async function that takes the session and returns the exit status.
+
+    `failed` is the status where an error has none of its own.
+    """
 
     @click.pass_obj
     def callback(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        sys.exit(run(session, function(session, *args, **kwargs)))
+        sys.exit(run(session, function(session, *args, **kwargs), failed=failed))
 
     return update_wrapper(callback, function)
 
 
-def run(session: Session, work: Coroutine[Any, Any, int]) -> int:
-    """Run a command to its exit status; every error of the two trees is told in words, never as a traceback."""
+def checking_command(
+    function: Callable[Concatenate[Session, _P], Coroutine[Any, Any, int]],
+) -> Callable[_P, None]:
+    """Make a click callback of a function that only checks: what stops it must not look like REFUTED."""
+    return command(function, failed=UNDETERMINED)
+
+
+def run(session: Session, work: Coroutine[Any, Any, int], *, failed: int = FAILED) -> int:
+    """Run a command to its exit status, `failed` where an error has none of its own; every error of the two trees is
+    told in words, never as a traceback."""
     import asyncio
 
     from chains.errors import ChainError
@@ -210,10 +269,12 @@ def run(session: Session, work: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(work)
     except (ChainError, DelegationError) as error:
         tell_error(session, error)
-        return exit_status(error)
+        status = exit_status(error)
+        return failed if status == FAILED else status
     except KeyboardInterrupt:
-        session.insist("Interrupted. If anything was signed, finish it with: delegation resume")
-        return FAILED
+        signing = " If anything was signed, finish it with: delegation resume" if failed == FAILED else ""
+        session.insist(f"Interrupted.{signing}")
+        return failed
     finally:
         session.progress.pause()
 

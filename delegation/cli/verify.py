@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from delegation.cli.session import DONE, FAILED, UNDETERMINED, Session, command, read_file, read_text
+from delegation.cli.session import (
+    DONE,
+    FAILED,
+    UNDETERMINED,
+    Session,
+    checking_command,
+    command,
+    read_file,
+    read_signed_text,
+    require_no_key,
+)
 
 if TYPE_CHECKING:
     from chains.types import Chain
     from delegation.claims import Claim, ClaimedStatement, Terms
     from delegation.profile import Profile
     from delegation.report import Report
+
+_SPELLINGS = {"message_file": "message", "at_time": "at", "rpc_urls": "rpc", "at_block": "block"}
+_BLOCK_HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 _CLAIM = (
     click.option("--network", help="linea, ethereum, base or solana."),
@@ -52,7 +68,7 @@ def _claim_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("subject", metavar="[TXHASH|ID]", required=False)
 @click.option("--bundle", "bundle", type=click.Path(path_type=Path), help="An evidence file; nothing else is asked.")
 @_claim_options
-@command
+@checking_command
 async def verify_command(session: Session, /, *, subject: str | None, bundle: Path | None, **options: Any) -> int:
     """Check on chain that an owner approved a spender by a transaction, and what became of it since.
 
@@ -69,7 +85,13 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
     if bundle is not None:
         from delegation.evidence import verify_evidence
 
-        _refuse_other_options(options)
+        _refuse_options(
+            options,
+            [name for name in options if name != "trusted_blocks"],
+            "An evidence file holds its whole claim, and is checked without any node.",
+            hint="Of the other options only --trust-block goes with --bundle.",
+        )
+        _require_block_hashes(options["trusted_blocks"])
         return tell_report(session, verify_evidence(read_file(bundle), trusted_blocks=options["trusted_blocks"]))
     report, _ = await _examine(session, str(subject), options)
     return tell_report(session, report)
@@ -79,31 +101,58 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
 @click.argument("subject", metavar="TXHASH|ID")
 @click.option("-o", "--output", "output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @_claim_options
-@command
+@checking_command
 async def evidence_command(session: Session, /, *, subject: str, output: Path, **options: Any) -> int:
     """Verify, and write a file from which anybody can verify again offline: `delegation verify --bundle FILE`.
 
     Takes what `verify` takes. The file is written whatever the verdict is; an existing file is not overwritten.
     """
-    from delegation.errors import InvalidRequestError
-
     _require_new(output)
     report, file = await _examine(session, subject, options)
-    try:
-        with output.open("xb") as stream:
-            stream.write(file)
-    except OSError as error:
-        raise InvalidRequestError(f"{output} cannot be written: {error.strerror}.") from error
+    _write_new(output, file)
     session.say(f"Evidence written to {output} ({len(file)} bytes). Check it with: delegation verify --bundle {output}")
     return tell_report(session, report)
 
 
 def _require_new(output: Path) -> None:
-    """Raise `InvalidRequestError` for a file that exists, before nodes are asked."""
+    """Raise `InvalidRequestError` where no new file can be written, before nodes are asked."""
     from delegation.errors import InvalidRequestError
 
-    if output.exists():
+    if str(output) == "-":
+        raise InvalidRequestError("Evidence is written to a file, not to stdout.", hint="Name a new file with -o.")
+    if os.path.lexists(output):
         raise InvalidRequestError(f"{output} exists already.", hint="Name a new file; evidence is never overwritten.")
+    if not os.access(output.parent, os.W_OK | os.X_OK) or not output.parent.is_dir():
+        raise InvalidRequestError(
+            f"{output} cannot be written: {output.parent} is no directory that you can write to.",
+            hint="Name a file in another directory.",
+        )
+
+
+def _write_new(output: Path, content: bytes) -> None:
+    """Write a new file, whole or not at all, and on the disk when this returns."""
+    from delegation.errors import InvalidRequestError
+
+    temporary = output.with_name(f".evidence-{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, output)
+        except FileExistsError:
+            raise
+        except OSError:
+            # There are file systems without links, such as those of most memory sticks.
+            _require_new(output)
+            os.rename(temporary, output)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{output} cannot be written: {error.strerror}.", hint="Name another file, and run it again."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @click.command("schema")
@@ -130,19 +179,25 @@ def tell_report(session: Session, report: Report) -> int:
     return {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}[report.verdict]
 
 
-def _refuse_other_options(options: dict[str, Any]) -> None:
+def _refuse_options(options: dict[str, Any], names: Iterable[str], message: str, hint: str = "") -> None:
+    """Raise `InvalidRequestError` if one of the options is given: what would not be checked is not passed over."""
     from delegation.errors import InvalidRequestError
 
-    silent = {"trusted_blocks": (), "at_block": "latest", "tier": "T0"}
-    given = [
-        name for name, value in options.items() if value and value != silent.get(name) and name != "trusted_blocks"
-    ]
+    silent = {"at_block": "latest", "tier": "T0"}
+    given = [name for name in names if options[name] and options[name] != silent.get(name)]
     if given:
-        raise InvalidRequestError(
-            "An evidence file holds its whole claim, and is checked without any node.",
-            hint="Of the other options only --trust-block goes with --bundle.",
-            found=", ".join(given),
-        )
+        spelled = ", ".join("--" + _SPELLINGS.get(name, name) for name in given)
+        raise InvalidRequestError(f"{message} That leaves no use for {spelled}.", hint=hint, found=spelled)
+
+
+def _require_block_hashes(texts: tuple[str, ...]) -> None:
+    from delegation.errors import InvalidRequestError
+
+    for text in texts:
+        if not _BLOCK_HASH.fullmatch(text):
+            raise InvalidRequestError(
+                f"{text[:80]!r} is no block hash.", hint="--trust-block takes 0x and 64 hexadecimal digits."
+            )
 
 
 async def _examine(session: Session, subject: str, options: dict[str, Any]) -> tuple[Report, bytes]:
@@ -150,6 +205,7 @@ async def _examine(session: Session, subject: str, options: dict[str, Any]) -> t
     from delegation.examination import examine, judge
     from delegation.models import utc_now
 
+    _require_block_hashes(options["trusted_blocks"])
     profile = session.find_profile()
     claim, urls = await _find_claim(session, profile, subject, options)
     testimonies = await examine(claim, urls)
@@ -167,9 +223,16 @@ async def _find_claim(
     from delegation.models import utc_now
     from delegation.profile import journal_location
 
+    require_no_key(subject, hex_too=False)
     required = {"--network": options["network"], "--owner": options["owner"], "--amount": options["amount"]}
     missing = [name for name, value in required.items() if value is None]
     if len(missing) == len(required) and profile is not None:
+        _refuse_options(
+            options,
+            ("currency", "token", "spender", "region", "raw", "message_file", "signature", "uri", "nonce", "at_time"),
+            "A delegation of the journal holds its whole claim.",
+            hint="Name --network, --owner and --amount as well to check a claim of your own about a transaction.",
+        )
         journal = open_journal(journal_location(session.profile_name, profile))
         try:
             delegation = journal.load(subject)
@@ -207,10 +270,10 @@ async def _claim_from_options(
     asset = await find_claimed_asset(
         chain,
         options["currency"],
-        rpc_url=urls[0],
+        rpc_urls=urls,
         profile=profile,
         profile_name=session.profile_name,
-        region=options["region"] or "international",
+        region=options["region"],
         token=options["token"],
         spender=options["spender"],
     )
@@ -239,10 +302,16 @@ def _read_statement(options: dict[str, Any]) -> ClaimedStatement | None:
 
     if (options["message_file"] is None) != (options["signature"] is None):
         raise InvalidRequestError("A statement is checked with both: --message FILE and --signature.")
+    require_no_key(options["signature"] or "", hex_too=True)
     if options["message_file"] is None:
+        _refuse_options(
+            options,
+            ("domain", "uri", "nonce", "at_time"),
+            "What a statement must say is only checked together with one: --message FILE and --signature.",
+        )
         return None
     return ClaimedStatement(
-        message=read_text(options["message_file"]),
+        message=read_signed_text(options["message_file"]),
         signature=options["signature"],
         domain=options["domain"],
         uri=options["uri"],
