@@ -105,8 +105,9 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
 async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None = None, at: Block | None = None) -> OwnershipCheck:
     """Return what is established of a signed statement; contracts are asked at block `at`, or else the newest.
 
-    Plain keys are checked without a node. With `rpc` None an EVM signature that is not the owner's own is UNDETERMINED
-    where it may be that of a contract wallet. Raises `NodeError` if a node was needed and could not be asked.
+    Plain keys are checked without a node. With `rpc` None an EVM signature of a shape that only a contract wallet can
+    have is UNDETERMINED, and any other that is not the owner's own is REFUTED, which then holds for plain keys. Raises
+    `NodeError` if a node was needed and could not be asked.
     """
     check: OwnershipCheck = await _family(claim.chain.family).check_ownership(claim, rpc, at)
     return check

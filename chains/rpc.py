@@ -23,6 +23,8 @@ Params = Sequence[Any] | Mapping[str, Any]
 
 _RATE_LIMITED: Final = frozenset({429, -32005, -32029})
 _LONGEST_PAUSE: Final = 20.0
+# The receipts of a full block take a few MiB.
+_LONGEST_ANSWER: Final = 64 * 2**20
 
 
 Listener = Callable[[str, Params, str], None]
@@ -85,7 +87,8 @@ class HttpRpc:
             self.calls += 1
             asked_for: float | None = None
             try:
-                response = await self._client.post(self._url, json=payload)
+                async with self._client.stream("POST", self._url, json=payload) as response:
+                    body = await self._read(method, response)
             except httpx.RequestError as error:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
@@ -93,12 +96,12 @@ class HttpRpc:
                     problem = f"HTTP {response.status_code}"
                     asked_for = retry_after(response.headers.get("retry-after", ""))
                 else:
-                    answer = self._decode(method, response)
+                    answer = self._decode(method, response.status_code, body)
                     failure = None if answer.get("error") is None else rpc_error(method, answer["error"])
                     if failure is None or failure.code not in _RATE_LIMITED:
                         if self.listener is not None:
                             # Decoded as it was read, whatever charset the header names.
-                            self.listener(method, params, response.content.decode())
+                            self.listener(method, params, body.decode())
                         return read_result(method, answer)
                     problem = hide_url_secrets(failure.message, self._url)
             if attempt < self._attempts:
@@ -108,14 +111,27 @@ class HttpRpc:
             hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
         )
 
-    def _decode(self, method: str, response: httpx.Response) -> dict[str, Any]:
+    async def _read(self, method: str, response: httpx.Response) -> bytes:
+        """Return the body of an answer; raise `NodeUnreachableError` for one without end."""
+        parts, size = [], 0
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > _LONGEST_ANSWER:
+                raise NodeUnreachableError(
+                    f"The node {self._shown} answered {method} with more than {_LONGEST_ANSWER} bytes.",
+                    hint="Nothing was lost. Name another node with --rpc and run it again.",
+                )
+        return b"".join(parts)
+
+    def _decode(self, method: str, status: int, body: bytes) -> dict[str, Any]:
         try:
-            return decode_answer(response.content)
+            return decode_answer(body)
         except ValueError:
             raise NodeUnreachableError(
-                f"The node {self._shown} answered {method} with HTTP {response.status_code} and no JSON-RPC result.",
+                f"The node {self._shown} answered {method} with HTTP {status} and no JSON-RPC result.",
                 hint="Check that the URL is that of a JSON-RPC node and that its API key, if any, is right.",
-                found=hide_url_secrets(response.text[:200], self._url),
+                found=hide_url_secrets(body[:200].decode(errors="replace"), self._url),
             ) from None
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from chains.errors import NodeError, NodeUnreachableError
+from chains.errors import NodeUnreachableError
 from chains.rpc import Listener, Params, Rpc, decode_answer, read_result
 
 _T = TypeVar("_T")
@@ -56,7 +56,8 @@ class RecordingRpc:
 
     def _keep(self, method: str, params: Params, body: str) -> None:
         if any(secret in body for secret in self._secrets):
-            raise NodeError(
+            # As a replay says it of an answer that is not there, so that both come to the same.
+            raise NodeUnreachableError(
                 f"The node's answer for {method} repeats the key of its own URL, so it cannot be kept as evidence.",
                 hint="Nothing was lost. Name another node with --rpc and run it again.",
             )

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from delegation.doors import Doors, StatementTerms
     from delegation.errors import DelegationError, InvalidRequestError
     from delegation.evidence import verify_evidence, write_evidence
-    from delegation.examination import examine, judge
+    from delegation.examination import examine
     from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
+    from delegation.judgement import judge
     from delegation.models import Delegation, DelegationRequest, Plan, Proof, Verification, utc_now
     from delegation.plan import describe_plan
     from delegation.profile import Profile, load_profile, open_doors, save_profile
@@ -58,7 +59,7 @@ _HOMES = {
     "describe_report": "delegation.report",
     "examine": "delegation.examination",
     "find_claimed_asset": "delegation.claimed_asset",
-    "judge": "delegation.examination",
+    "judge": "delegation.judgement",
     "load_profile": "delegation.profile",
     "new_delegation": "delegation.flow",
     "open_doors": "delegation.profile",

@@ -22,7 +22,8 @@ from chains.json_text import decode_json
 from chains.transcript import Exchange
 from delegation.claims import Claim, claimed_chain
 from delegation.errors import DelegationError
-from delegation.examination import Endpoint, Testimony, examine_again, judge, operator_of
+from delegation.examination import Endpoint, Testimony, examine_again, operator_of
+from delegation.judgement import judge
 from delegation.models import Frozen
 from delegation.report import Report
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -42,6 +43,5 @@ def test_no_test_names_an_attack_that_is_not_on_the_list() -> None:
 
 
 if __name__ == "__main__":
-    for attack in ATTACKS:
-        for line in TESTS[attack] or [f"left out: {LEFT_OUT[attack]}"]:
-            print(f"A{attack:<3} {line}")
+    lines = ((attack, line) for attack in ATTACKS for line in TESTS[attack] or [f"left out: {LEFT_OUT[attack]}"])
+    sys.stdout.writelines(f"A{attack:<3} {line}\n" for attack, line in lines)

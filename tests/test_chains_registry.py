@@ -98,7 +98,18 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 
 def test_importing_chains_and_its_families_loads_nothing_heavy() -> None:
-    heavy = {"web3", "eth_account", "eth_utils", "eth_keys", "rlp", "httpx", "solana", "solders", "asyncio", "coincurve"}
+    heavy = {
+        "web3",
+        "eth_account",
+        "eth_utils",
+        "eth_keys",
+        "rlp",
+        "httpx",
+        "solana",
+        "solders",
+        "asyncio",
+        "coincurve",
+    }
     code = f"import sys, chains, chains.evm.family; print(sorted({heavy!r} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from line_lab import open_line
 from relay import falsified, relay
 
 from chains.rpc import HttpRpc
-from delegation import Claim, Report, Terms, examine, judge, utc_now, verify_evidence, write_evidence
+from delegation import Claim, Report, Terms, examination, examine, judge, utc_now, verify_evidence, write_evidence
 from delegation.claims import claim_of
 from delegation.evidence import evidence_schema
 from delegation.sandbox import Sandbox
@@ -348,3 +349,20 @@ async def test_a15_the_proof_of_another_block_makes_neither_a_yes_nor_a_no_also_
         filed = await file_evidence(claim, lying, "")
     assert filed.report.verdict == "UNDETERMINED"
     assert verify_evidence(filed.file) == filed.report
+
+
+async def test_a_node_that_takes_too_long_is_as_silent_offline(
+    claimed: tuple[Claim, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(method: str, params: Any, answer: Any) -> Any:
+        if method == "eth_getBlockReceipts":
+            time.sleep(1.5)
+        return answer
+
+    claim, url = claimed
+    monkeypatch.setattr(examination, "_PATIENCE", 1.0)
+    async with relay(url, slow) as lagging:
+        filed = await file_evidence(claim, lagging, "")
+    assert filed.report.verdict == "UNDETERMINED"
+    assert "did not answer everything within 1 seconds" in str(filed.report.endpoints[0].message)
+    assert verify_evidence(filed.file).verdict == "UNDETERMINED"

@@ -24,8 +24,7 @@ from chains.errors import RpcError
 from chains.rpc import HttpRpc
 from delegation.errors import SandboxError
 from delegation.sandbox import Sandbox, tools
-from delegation.sandbox.artifacts import encode_call, encode_creation
-from delegation.sandbox.artifacts import CONTRACTS
+from delegation.sandbox.artifacts import CONTRACTS, encode_call, encode_creation
 from delegation.sandbox.compile import compile_contracts
 from delegation.sandbox.evm_network import get_receipt, transact
 from delegation.sandbox.nodes import start_anvil, start_surfpool

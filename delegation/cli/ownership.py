@@ -111,7 +111,8 @@ async def _verify(
     from chains.family import parse_address
     from chains.ownership import parse_time
     from delegation.cli.verify import tell_report
-    from delegation.examination import ask_ownership, report_ownership
+    from delegation.examination import ask_ownership
+    from delegation.judgement import report_ownership
     from delegation.models import utc_now
     from delegation.report import Report
 

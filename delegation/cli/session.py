@@ -28,6 +28,9 @@ BAD_INPUT = 2
 UNDETERMINED = 3
 STOPPED_MIDWAY = 4
 
+# An evidence file holds a few hundred kB for each node.
+_LONGEST_FILE = 256 * 2**20
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status|verify|evidence)\b)")
@@ -175,11 +178,15 @@ def read_file(path: Path) -> bytes:
     from delegation.errors import InvalidRequestError
 
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
     except OSError as error:
         raise InvalidRequestError(
             f"The file {path} cannot be read: {error.strerror or type(error).__name__}.", hint="Check its name."
         ) from error
+    if len(content) > _LONGEST_FILE:
+        raise InvalidRequestError(f"The file {path} is larger than {_LONGEST_FILE} bytes.", hint="Check its name.")
+    return content
 
 
 def read_text(path: Path) -> str:

@@ -202,7 +202,8 @@ def _require_block_hashes(texts: tuple[str, ...]) -> None:
 
 async def _examine(session: Session, subject: str, options: dict[str, Any]) -> tuple[Report, bytes]:
     from delegation.evidence import write_evidence
-    from delegation.examination import examine, judge
+    from delegation.examination import examine
+    from delegation.judgement import judge
     from delegation.models import utc_now
 
     _require_block_hashes(options["trusted_blocks"])

@@ -13,7 +13,8 @@ from chains.errors import ChainError
 from chains.types import Token
 from delegation.claims import Claim, ClaimedApproval, ClaimedStatement
 from delegation.errors import DelegationError
-from delegation.examination import examine, judge
+from delegation.examination import examine
+from delegation.judgement import judge
 from delegation.report import Report
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
