@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from delegation.sandbox import Sandbox, open_sandbox
+
+_running: list[Sandbox] = []
 
 
 @pytest.fixture(scope="session")
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A running sandbox: real local chains, our contracts, and the simulated platform."""
     async with open_sandbox() as running:
+        _running.append(running)
         yield running
+        _running.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def forgotten_wallets() -> None:
+    """The platform's list without the wallets of earlier modules: it reads each of them from the chain."""
+    for sandbox in _running:
+        gateway = sandbox.document.gateway
+        headers = {"x-client-key": gateway.client_key, "authorization": f"Bearer {gateway.access_token}"}
+        async with httpx.AsyncClient(base_url=gateway.base_url, headers=headers) as client:
+            (await client.delete("/sandbox/wallets")).raise_for_status()

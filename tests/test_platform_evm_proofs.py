@@ -436,6 +436,16 @@ class TestTransactions:
         await self.refuse(bench, wallet, await bench.approve(wallet, approved), "Approval amount does not match")
 
 
+class TestForgetting:
+    async def test_all_wallets_can_be_forgotten_and_are_listed_again_by_a_new_proof(self, bench: Bench):
+        wallet = await bench.sandbox.new_wallet("evm")
+        await bench.delegate(wallet, 5)
+        (await bench.client.delete("/sandbox/wallets")).raise_for_status()
+        assert await bench.rows(wallet) == []
+        await bench.delegate(wallet, 6)
+        assert [row["allowance"] for row in await bench.rows(wallet)] == ["6"]
+
+
 class TestProofLog:
     async def test_it_tells_what_was_received_and_answered_but_never_the_token(self, bench: Bench):
         wallet = await bench.sandbox.new_wallet("evm", tokens=False)

@@ -74,6 +74,12 @@ async def delete_faucet(request: Request) -> Response:
     return JSONResponse({"success": True})
 
 
+async def delete_wallets(request: Request) -> Response:
+    """DELETE /sandbox/wallets: forget every wallet; the list is read from the chains, so a long one is slow"""
+    Context.of(request).state.wallets.clear()
+    return JSONResponse({"success": True})
+
+
 async def get_proofs(request: Request) -> Response:
     """GET /sandbox/proofs: every proof received, and what was answered"""
     return JSONResponse([asdict(proof) for proof in Context.of(request).state.proofs])
