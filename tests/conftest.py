@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from delegation.sandbox import Sandbox, open_sandbox
+
+# In the background of a shell Ctrl-C is ignored, also by the processes that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _running: list[Sandbox] = []
 
