@@ -91,9 +91,11 @@ async def test_the_report_in_words_names_each_rule_and_ends_with_the_verdict(gra
         assert words in said.out
 
 
-async def test_a_delegation_of_the_journal_needs_no_more_than_its_id(granted: Granted) -> None:
+async def test_a_delegation_of_the_journal_needs_no_more_than_its_id_or_transaction(granted: Granted) -> None:
     result = await granted.cli.call("--json", "verify", granted.delegation.id)
+    by_hash = await granted.cli.call("--json", "verify", granted.hash)
     document = result.document
+    assert by_hash.document["claim"]["approval"] == document["claim"]["approval"]
     assert (result.status, document["verdict"]) == (0, "VERIFIED")
     assert verdicts(document)["ownership-signature"] == "VERIFIED"
     assert verdicts(document)["ownership-domain"] == "VERIFIED"
@@ -157,6 +159,7 @@ async def test_with_a_profile_and_no_pin_the_platform_is_asked_and_that_is_said(
         ([], "What to verify must be said"),
         (["HASH", "--bundle", "x.json"], "What to verify must be said"),
         (["HASH", "--network", "linea"], "--owner, --amount is missing"),
+        (["0x" + "11" * 32], "--network, --owner, --amount is missing"),
         (["0x1234", "CLAIM"], "0x1234"),
         (["HASH", "CLAIM", "--rpc", "ftp://x"], "node"),
         (["HASH", "CLAIM", "--block", "yesterday"], "yesterday"),

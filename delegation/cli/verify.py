@@ -26,10 +26,13 @@ from delegation.cli.session import (
 if TYPE_CHECKING:
     from chains.types import Chain
     from delegation.claims import Claim, ClaimedStatement, Terms
+    from delegation.models import Delegation
     from delegation.profile import Profile
     from delegation.report import Report
 
 _SPELLINGS = {"message_file": "message", "at_time": "at", "rpc_urls": "rpc", "at_block": "block"}
+# Transaction hashes have 66 characters, and signatures of Solana 86 or more; the ids of delegations have 12.
+_SHORTEST_HASH = 64
 _BLOCK_HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 _CLAIM = (
@@ -72,8 +75,8 @@ def _claim_options(function: Callable[..., None]) -> Callable[..., None]:
 async def verify_command(session: Session, /, *, subject: str | None, bundle: Path | None, **options: Any) -> int:
     """Check on chain that an owner approved a spender by a transaction, and what became of it since.
 
-    TXHASH needs --network, --currency (or --token), --owner and --amount; the ID of a delegation of the journal needs
-    nothing more. With --bundle an evidence file is checked again, without any network.
+    TXHASH needs --network, --currency (or --token), --owner and --amount; the ID or the transaction of a delegation of
+    the journal needs nothing more. With --bundle an evidence file is checked again, without any network.
     """
     from delegation.errors import InvalidRequestError
 
@@ -220,25 +223,19 @@ async def _find_claim(
     """Return the claim and the nodes to ask, from the options or from the journal."""
     from delegation.claims import claim_of
     from delegation.errors import InvalidRequestError
-    from delegation.journal import open_journal
     from delegation.models import utc_now
-    from delegation.profile import journal_location
 
     require_no_key(subject, hex_too=False)
     required = {"--network": options["network"], "--owner": options["owner"], "--amount": options["amount"]}
     missing = [name for name, value in required.items() if value is None]
-    if len(missing) == len(required) and profile is not None:
+    delegation = _find_delegation(session, profile, subject) if len(missing) == len(required) else None
+    if delegation is not None and profile is not None:
         _refuse_options(
             options,
             ("currency", "token", "spender", "region", "raw", "message_file", "signature", "uri", "nonce", "at_time"),
             "A delegation of the journal holds its whole claim.",
             hint="Name --network, --owner and --amount as well to check a claim of your own about a transaction.",
         )
-        journal = open_journal(journal_location(session.profile_name, profile))
-        try:
-            delegation = journal.load(subject)
-        finally:
-            journal.close()
         chain = profile.chain(delegation.request.network)
         urls = options["rpc_urls"] or (chain.rpc_url,)
         domain = options["domain"] or profile.statement_terms().domain
@@ -249,6 +246,27 @@ async def _find_claim(
             hint="A transaction is verified against who is said to have approved how much of what, and where.",
         )
     return await _claim_from_options(session, profile, subject, options)
+
+
+def _find_delegation(session: Session, profile: Profile | None, subject: str) -> Delegation | None:
+    """Return the delegation of the journal with this transaction or id; None for a transaction that is not in it.
+
+    Raises `UnknownDelegationError` for an id that is not in it.
+    """
+    from delegation.journal import open_journal
+    from delegation.profile import journal_location
+
+    if profile is None:
+        return None
+    journal = open_journal(journal_location(session.profile_name, profile))
+    try:
+        newest_first = reversed(journal.list())
+        found = next((d for d in newest_first if d.approval and d.approval[-1].hash == subject), None)
+        if found is None and len(subject) < _SHORTEST_HASH:
+            found = journal.load(subject)
+    finally:
+        journal.close()
+    return found
 
 
 async def _claim_from_options(
