@@ -132,9 +132,9 @@ class Line:
         return sent
 
     async def approve_directly(self, amount: int, **changes: Any) -> str:
-        """Change the allowance behind the toolkit's back (EVM)."""
+        """Change the allowance behind the toolkit's back, and return when a block holds it (EVM)."""
         call = encode_call("approve(address,uint256)", self.known.delegation_contract, amount)
-        return await self.send_directly(call, **changes)
+        return await self.mined(await self.send_directly(call, **changes))
 
     async def mined(self, hash_: str) -> str:
         """Return the hash of a transaction once a block holds it, which anvil says a moment after it took it (EVM)."""
