@@ -131,10 +131,11 @@ class Line:
         sent: str = await self.rpc.request("eth_sendRawTransaction", ["0x" + signed.raw_transaction.hex()])
         return sent
 
-    async def approve_directly(self, amount: int, **changes: Any) -> str:
+    async def approve_directly(self, amount: int, *, wait: bool = True, **changes: Any) -> str:
         """Change the allowance behind the toolkit's back, and return when a block holds it (EVM)."""
         call = encode_call("approve(address,uint256)", self.known.delegation_contract, amount)
-        return await self.mined(await self.send_directly(call, **changes))
+        sent = await self.send_directly(call, **changes)
+        return await self.mined(sent) if wait else sent
 
     async def mined(self, hash_: str) -> str:
         """Return the hash of a transaction once a block holds it, which anvil says a moment after it took it (EVM)."""

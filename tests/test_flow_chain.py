@@ -149,7 +149,7 @@ async def test_a_handed_out_approval_in_the_mempool_is_waited_for_and_nobody_is_
         assert isinstance(unsigned, EvmTransaction)
         await line.rpc.request("evm_setAutomine", [False])
         try:
-            await line.approve_directly(5000 * UNIT, nonce=unsigned.nonce)
+            await line.approve_directly(5000 * UNIT, nonce=unsigned.nonce, wait=False)
             with pytest.raises(TransactionPendingError, match="waits to be mined"):
                 await carry(d, line.doors)
         finally:
