@@ -7,7 +7,9 @@ own), and its opinion is kept beside the proof.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
+from typing import Final
 
 from chains.errors import ChainError
 from chains.types import Token
@@ -18,6 +20,8 @@ from delegation.judgement import judge
 from delegation.report import Report
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
+
+_MOMENT: Final = 0.2  # seconds
 
 
 async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) -> Report | None:
@@ -40,7 +44,12 @@ async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) 
                 message=proof.message, signature=proof.signature, domain=None, uri=None, nonce=nonce, at=now
             ),
         )
-        return judge(claim, await examine(claim, [network.rpc_url]), now=now)
+        report = judge(claim, await examine(claim, [network.rpc_url]), now=now)
+        if report.state == "pending":
+            # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction.
+            await asyncio.sleep(_MOMENT)
+            report = judge(claim, await examine(claim, [network.rpc_url]), now=now)
+        return report
     except (ChainError, DelegationError):
         return None
 
