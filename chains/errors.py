@@ -149,6 +149,16 @@ class RpcError(NodeError):
 class ContradictionError(NodeError):
     """A node's answers contradict each other or do not prove what they should, so that none of them counts."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "This node lies or is broken; nothing that it says counts. Ask another node.",
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        super().__init__(message, hint=hint, expected=expected, found=found)
+
 
 class TransactionError(ChainError):
     """A transaction that left us did not do what it was meant to do; `hash` names it."""

@@ -17,6 +17,10 @@ _BASE58: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
 # EIP-55: a letter is a capital where the digest of all digits has 8 or more.
 _CAPITAL_MARKS: Final = bytes.maketrans(b"0123456789abcdef", bytes(8) + b"\x40" * 8)
 
+# EIP-7702: the code of an account that runs another's code is this and the address of the other.
+_DELEGATION: Final = bytes.fromhex("ef0100")
+DELEGATED_CODE_SIZE: Final = len(_DELEGATION) + 20
+
 
 def keccak256(data: bytes) -> bytes:
     """Return the Keccak-256 digest of `data` (the pre-standard padding that Ethereum uses, not SHA3-256)."""
@@ -31,6 +35,13 @@ def to_checksum_address(address: bytes) -> str:
     # For all 40 at once: a letter has the bit 0x40 and a digit has not, and without its bit 0x20 a letter is a capital.
     capitals = int.from_bytes(lower) & int.from_bytes(marks)
     return "0x" + (int.from_bytes(lower) ^ capitals >> 1).to_bytes(40).decode()
+
+
+def delegate_in(code: bytes) -> str | None:
+    """Return the contract (EIP-55) whose code an account with this code runs (EIP-7702), None if it runs its own."""
+    if len(code) == DELEGATED_CODE_SIZE and code.startswith(_DELEGATION):
+        return to_checksum_address(code[len(_DELEGATION) :])
+    return None
 
 
 def parse_address(text: str) -> str:

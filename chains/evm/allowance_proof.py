@@ -98,7 +98,6 @@ async def prove_allowance(
     if value != allowance:
         raise ContradictionError(
             f"The node says that the allowance is {allowance} at block {block.number}, and its proof says {value}.",
-            hint="This node lies or is broken; nothing that it says counts. Ask another node.",
             expected=value,
             found=allowance,
         )

@@ -9,18 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
-from chains.errors import ContradictionError, RpcError
-from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
+from chains.errors import RpcError
+from chains.evm.answers import parse_hash, parse_list, parse_object
 from chains.evm.approval_logs import USER_OPERATION_TOPIC
-from chains.evm.encoded_transactions import (
-    DEPOSIT,
-    DecodedTransaction,
-    decode_transaction,
-    encode_transaction,
-    transactions_root,
-)
-from chains.evm.headers import check_header
-from chains.evm.inclusion import LYING, OffChain
+from chains.evm.blocks import find_block
+from chains.evm.encoded_transactions import DecodedTransaction
+from chains.evm.inclusion import OffChain
+from chains.evm.nonces import find_user_of_nonce, get_nonce
 from chains.rpc import Rpc
 from chains.types import Block
 
@@ -59,25 +54,27 @@ async def explain_absence(
     """
     if signed is not None and signed.chain_id not in {None, claim.chain.chain_id}:
         return ApprovalCheck((wrong_chain(claim, signed),), head=head)
-    now = await _block_at(rpc, claim.block) if claim.block is not None else None
-    if claim.block is not None and now == claim.block and await _lists(rpc, claim.block, claim.transaction):
-        message = (
-            f"Block {claim.block.number} holds {claim.transaction}, and the node does not find it by its hash: it "
-            "keeps no index so far back. Name another node with --rpc."
-        )
-        return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
-    gone = claim.block is not None and now is not None and now != claim.block
-    before = f"Block {claim.block.number} that held it was reorganised away. " if claim.block and gone else ""
+    found = None if claim.block is None else await find_block(rpc, hex(claim.block.number))
+    if found is not None and found[0] == claim.block:
+        if claim.transaction in parse_list("a block's transactions", found[1].get("transactions")):
+            message = (
+                f"Block {claim.block.number} holds {claim.transaction}, and the node does not find it by its hash: it "
+                "keeps no index so far back. Name another node with --rpc."
+            )
+            return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
+        found = None
+    # Now `found` is another block in the place of the one that is said to have held it.
+    before = "" if found is None else f"Block {found[0].number} that held it was reorganised away. "
     if signed is not None:
         return await _explain_by_nonce(claim, signed, rpc, head, before)
-    if claim.block is not None and now is not None and gone:
+    if claim.block is not None and found is not None:
         finding = Finding(
             "inclusion",
             "UNDETERMINED",
             f"{before}The chain has another block there, and the node does not know {claim.transaction} now: it may "
             "land again for as long as its nonce is free. Do not approve anew before you know; verify it again.",
             expected=claim.block.hash,
-            found=now.hash,
+            found=found[0].hash,
         )
         return _undetermined([], finding, "reorganised", head)
     operation = await _find_user_operation(rpc, claim.transaction, head)
@@ -113,7 +110,7 @@ async def _explain_by_nonce(
     claim: ApprovalClaim, signed: DecodedTransaction, rpc: Rpc, head: Block, before: str
 ) -> ApprovalCheck:
     """Decide by the sender's nonce, which every transaction of an account uses up once (attack A18)."""
-    count = await _get_nonce(rpc, signed.sender, head.number)
+    count = await get_nonce(rpc, signed.sender, hex(head.number))
     facts = {"head": head.hash, "nonce": str(count)}
     if count <= signed.nonce:
         state: State = "reorganised" if before else "dropped"
@@ -124,7 +121,7 @@ async def _explain_by_nonce(
         )
         return _undetermined([], Finding("inclusion", "UNDETERMINED", message), state, head, facts)
     try:
-        user = await _find_user_of_nonce(rpc, signed, head)
+        user = await find_user_of_nonce(rpc, signed.sender, signed.nonce, head.number)
     except RpcError as error:
         message = (
             f"{before}The node does not know {claim.transaction} and says that its nonce {signed.nonce} is used, but "
@@ -151,56 +148,6 @@ async def _explain_by_nonce(
     )
     facts |= {"replaced-by": user}
     return ApprovalCheck((finding,), state="replaced", head=head, facts=facts)
-
-
-async def _find_user_of_nonce(rpc: Rpc, signed: DecodedTransaction, head: Block) -> str | None:
-    """Return the transaction that used the nonce; None if nothing in the block does; raises `RpcError`.
-
-    A nonce is used up by a transaction of the account, by an authorization that it signed (EIP-7702), and on the OP
-    Stack by its deposit.
-    """
-    # Newest blocks first, in growing steps, because many nodes keep the state of the newest ones only.
-    low, high, step = head.number, head.number, 1
-    while low > 0 and await _get_nonce(rpc, signed.sender, low) > signed.nonce:
-        low, high, step = max(0, low - step), low, 2 * step
-    while high - low > 1:
-        middle = (low + high) // 2
-        if await _get_nonce(rpc, signed.sender, middle) > signed.nonce:
-            high = middle
-        else:
-            low = middle
-    answer = await rpc.request("eth_getBlockByNumber", [hex(high), True])
-    block = parse_object("eth_getBlockByNumber", answer)
-    transactions = parse_list("a block's transactions", block.get("transactions"))
-    root = "0x" + transactions_root(transactions).hex()
-    if (check_header(block).number, root) != (high, str(block["transactionsRoot"]).lower()):
-        raise ContradictionError(f"The transactions of block {high} are not those of its header.", hint=LYING)
-    for item in transactions:
-        # `from` is the word of the node: a lie about it hides the transaction and does not show another one.
-        if str(item.get("from")).lower() == signed.sender.lower() or item.get("authorizationList"):
-            other = decode_transaction(encode_transaction(item))
-            is_own = other.sender == signed.sender and (other.nonce == signed.nonce or other.type == DEPOSIT)
-            if is_own or signed.sender in other.authorities:
-                return other.hash
-    return None
-
-
-async def _get_nonce(rpc: Rpc, account: str, number: int) -> int:
-    answer = await rpc.request("eth_getTransactionCount", [account, hex(number)])
-    return parse_quantity("eth_getTransactionCount", answer)
-
-
-async def _block_at(rpc: Rpc, block: Block) -> Block | None:
-    """Return the block of the chain with the number of `block`; None where the node's chain ends before."""
-    answer = await rpc.request("eth_getBlockByNumber", [hex(block.number), False])
-    return None if answer is None else check_header(parse_object("eth_getBlockByNumber", answer))
-
-
-async def _lists(rpc: Rpc, block: Block, hash_: str) -> bool:
-    answer = await rpc.request("eth_getBlockByNumber", [hex(block.number), False])
-    return hash_ in parse_list(
-        "a block's transactions", parse_object("eth_getBlockByNumber", answer).get("transactions")
-    )
 
 
 async def _find_user_operation(rpc: Rpc, hash_: str, head: Block) -> str | None:

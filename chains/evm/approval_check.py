@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import InputError, NodeError, RpcError
-from chains.evm.addresses import parse_address
+from chains.evm.addresses import delegate_in, parse_address
 from chains.evm.allowance_history import History, describe_state, get_history, judge_state
 from chains.evm.allowance_proof import Reading
 from chains.evm.answers import parse_data, parse_hash, parse_object, parse_quantity
@@ -30,16 +30,10 @@ from chains.evm.approval_findings import (
 )
 from chains.evm.approval_logs import Execution, Pair, Walk, needs_allowance_before, parse_logs, walk
 from chains.evm.approval_proofs import Proofs, describe_proofs, list_unproved, prove_approval
+from chains.evm.blocks import check_lineage, get_header
 from chains.evm.encoded_transactions import DEPOSIT, DecodedTransaction, decode_transaction, encode_transaction
 from chains.evm.finality import get_finality
-from chains.evm.inclusion import (
-    Inclusion,
-    OffChain,
-    check_lineage,
-    get_header,
-    get_inclusion,
-    read_transaction,
-)
+from chains.evm.inclusion import Inclusion, OffChain, get_inclusion, read_transaction
 from chains.evm.node import EvmNode
 from chains.evm.simulation import at_block
 from chains.evm.token_state import TokenState, get_allowance, get_token_state
@@ -50,7 +44,6 @@ _HASH: Final = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _RAW: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TAGS: Final = ("latest", "safe", "finalized")
-_DELEGATED: Final = bytes.fromhex("ef0100")
 
 
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
@@ -246,8 +239,7 @@ async def _is_delegated(case: _Case) -> bool:
         answer = await case.rpc.request("eth_getCode", [case.pair.owner, at_block(case.inclusion.block)])
     except RpcError:
         return False
-    code = parse_data("eth_getCode", answer)
-    return len(code) == 23 and code.startswith(_DELEGATED)
+    return delegate_in(parse_data("eth_getCode", answer)) is not None
 
 
 async def _ask_allowance(case: _Case) -> int | str | None:

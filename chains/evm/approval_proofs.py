@@ -9,7 +9,8 @@ from chains.errors import RpcError
 from chains.evm.allowance_proof import AllowanceProof, Reading, prove_readings
 from chains.evm.approval_findings import Judgement
 from chains.evm.approval_logs import Pair, Walk
-from chains.evm.inclusion import Inclusion, get_parent
+from chains.evm.blocks import get_parent
+from chains.evm.inclusion import Inclusion
 from chains.evm.token_state import TokenState, get_allowance
 from chains.rpc import Rpc
 from chains.types import Token

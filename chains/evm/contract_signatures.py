@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chains.claims import Finding, Verdict
 from chains.errors import ContradictionError, NodeError, NodeUnreachableError, RpcError
-from chains.evm.addresses import to_checksum_address
+from chains.evm.addresses import delegate_in
 from chains.evm.answers import nonsense, parse_data, revert_data
 from chains.evm.family import get_head
 from chains.rpc import Rpc
@@ -23,7 +23,6 @@ GAS_CAP: Final = 3_000_000
 
 _ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
 _ERC8010_SUFFIX: Final = bytes.fromhex("8010" * 16)
-_DELEGATION: Final = bytes.fromhex("ef0100")  # EIP-7702: the code of a delegated account is this and an address
 _MAGIC: Final = bytes.fromhex("1626ba7e")  # ERC-1271: selector and answer of isValidSignature(bytes32,bytes)
 _VALIDATOR: Final = "Erc6492Validator"
 _LONGEST_KEY_SIGNATURE: Final = 65
@@ -55,7 +54,7 @@ async def ask_delegate(chain: Chain, rpc: Rpc, owner: str, at: Block | None) -> 
     Raises `WrongChainError` and `NodeError`.
     """
     block = at or await get_head(chain, rpc, "latest")
-    return block, _delegate_in(await _ask_code(rpc, owner, block))
+    return block, delegate_in(await _ask_code(rpc, owner, block))
 
 
 async def check_contract_signature(
@@ -77,7 +76,7 @@ async def check_contract_signature(
         if not code:
             message = f"{no_key} No contract is at {owner} at block {block.number}, so nothing else can accept it."
             return _result("REFUTED", message, block=block)
-        return await _ask_wallet(rpc, owner, digest, signature, block, _delegate_in(code))
+        return await _ask_wallet(rpc, owner, digest, signature, block, delegate_in(code))
     except (NodeUnreachableError, ContradictionError):
         raise
     except NodeError as error:
@@ -151,12 +150,6 @@ async def _call(rpc: Rpc, call: dict[str, Any], block: Block) -> bytes | None:
             raise
         return None
     return parse_data("eth_call", answer)
-
-
-def _delegate_in(code: bytes) -> str | None:
-    if len(code) == 23 and code.startswith(_DELEGATION):
-        return to_checksum_address(code[3:])
-    return None
 
 
 @cache

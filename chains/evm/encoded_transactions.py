@@ -93,7 +93,6 @@ def transactions_root(transactions: Sequence[Mapping[str, Any]]) -> bytes:
         if computed != named:
             raise ContradictionError(
                 f"The fields that the node gives for transaction {named} are those of another, {computed}.",
-                hint="This node lies or is broken; nothing that it says counts. Ask another node.",
                 expected=named,
                 found=computed,
             )
@@ -209,7 +208,6 @@ def _read_parity(answer: Mapping[str, Any]) -> int:
     if len(parities) > 1:
         raise ContradictionError(
             "The node gives yParity and v of a transaction, and they differ.",
-            hint="This node lies or is broken; nothing that it says counts. Ask another node.",
             found=given,
         )
     return parities.pop()
@@ -281,7 +279,6 @@ def _integer(item: bytes) -> int:
 def _malformed(why: str) -> ContradictionError:
     return ContradictionError(
         f"These bytes are no transaction: {why}.",
-        hint="Whoever gave them lies or is broken; nothing that it says counts. Ask another node.",
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from chains.claims import Finding
 from chains.errors import RpcError
-from chains.evm.answers import parse_object
-from chains.evm.headers import check_header
+from chains.evm.blocks import find_block
 from chains.rpc import Rpc
 from chains.types import Block, Chain
 
@@ -30,12 +29,10 @@ async def get_finality(rpc: Rpc, chain: Chain, block: Block) -> tuple[str, Findi
 
 async def _number_of(rpc: Rpc, tag: str) -> int | None:
     try:
-        answer = await rpc.request("eth_getBlockByNumber", [tag, False])
+        found = await find_block(rpc, tag)
     except RpcError:
         return None
-    if answer is None:
-        return None
-    return check_header(parse_object("eth_getBlockByNumber", answer)).number
+    return None if found is None else found[0].number
 
 
 def _describe(level: str, block: Block, missing: list[str]) -> Finding:

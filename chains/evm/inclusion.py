@@ -12,20 +12,19 @@ from typing import Any, Final
 
 from chains.errors import ContradictionError, NodeError, RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
+from chains.evm.blocks import find_block, find_block_by_hash, header_of
 from chains.evm.encoded_transactions import (
     DecodedTransaction,
     decode_transaction,
     encode_transaction,
     transactions_root,
 )
-from chains.evm.headers import check_header
 from chains.evm.receipts import encode_receipt, receipts_root
 from chains.rpc import Rpc
 from chains.types import Block
 
 # Where a node does not serve all receipts of a block at once, this many are asked for one by one.
 _MOST_SINGLE_RECEIPTS: Final = 300
-LYING: Final = "This node lies or is broken; nothing that it says counts. Ask another node."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,6 @@ def read_transaction(hash_: str, answer: object) -> tuple[bytes, DecodedTransact
     if decoded.hash != hash_:
         raise ContradictionError(
             f"The fields that the node gives for {hash_} hash to {decoded.hash}.",
-            hint=LYING,
             expected=hash_,
             found=decoded.hash,
         )
@@ -72,71 +70,10 @@ def read_transaction(hash_: str, answer: object) -> tuple[bytes, DecodedTransact
     if named.lower() != decoded.sender.lower():
         raise ContradictionError(
             f"The node names {named[:42]} as the sender of {hash_}, which {decoded.sender} signed.",
-            hint=LYING,
             expected=decoded.sender,
             found=named[:42],
         )
     return raw, decoded
-
-
-async def get_header(rpc: Rpc, tag: str) -> tuple[Block, Mapping[str, Any]]:
-    """Return a block's number and hash and its header's fields, which hash to it; `NodeError` if there is none.
-
-    `tag` is `latest`, `safe`, `finalized` or a hexadecimal number.
-    """
-    answer = await rpc.request("eth_getBlockByNumber", [tag, False])
-    if answer is None:
-        raise NodeError(
-            f"The node does not have block {tag}.", hint="It may be behind, or not offer this tag. Ask another node."
-        )
-    block = parse_object("eth_getBlockByNumber", answer)
-    checked = check_header(block)
-    if tag.startswith("0x") and checked.number != int(tag, 16):
-        raise ContradictionError(
-            f"The node gave block {checked.number} for block {int(tag, 16)}.",
-            hint=LYING,
-            expected=int(tag, 16),
-            found=checked.number,
-        )
-    return checked, header_of(block)
-
-
-async def get_parent(rpc: Rpc, header: Mapping[str, Any]) -> tuple[Block, Mapping[str, Any]] | None:
-    """Return the block before the one of a header, which names its hash; None where the node does not show it."""
-    named = parse_hash("a block's parentHash", header["parentHash"])
-    try:
-        answer = await rpc.request("eth_getBlockByHash", [named, False])
-    except RpcError:
-        return None
-    if answer is None:
-        return None
-    fields = parse_object("eth_getBlockByHash", answer)
-    parent = check_header(fields)
-    _agree("hash of the parent block", parent.hash, named)
-    return parent, header_of(fields)
-
-
-def check_lineage(blocks: Sequence[tuple[Block, Mapping[str, Any]]]) -> None:
-    """Raise `ContradictionError` if two blocks with their headers cannot be of one chain.
-
-    That shows only in blocks of the same number and in neighbours.
-    """
-    (low, _), (high, header) = sorted(blocks, key=lambda each: each[0].number)
-    above = high.number - low.number
-    expected = high.hash if above == 0 else parse_hash("a block's parentHash", header["parentHash"])
-    if above < 2 and low.hash != expected:
-        raise ContradictionError(
-            f"The node gave block {low.number} {low.hash}, and another one that is not of the same chain, "
-            f"block {high.number} {high.hash}.",
-            hint="This node lies, or the chain changed while it was asked. Ask again, or ask another node.",
-            expected=expected,
-            found=low.hash,
-        )
-
-
-def header_of(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a JSON-RPC block without its lists of transactions, uncles and withdrawals."""
-    return {name: field for name, field in block.items() if not isinstance(field, list)}
 
 
 async def get_inclusion(rpc: Rpc, hash_: str, transaction: Mapping[str, Any]) -> Inclusion | OffChain:
@@ -158,15 +95,13 @@ async def get_inclusion(rpc: Rpc, hash_: str, transaction: Mapping[str, Any]) ->
     _agree("block number", parse_quantity("a transaction's blockNumber", transaction.get("blockNumber")), number)
     _agree("block hash", parse_hash("a transaction's blockHash", transaction.get("blockHash")), named.hash)
 
-    answer = await rpc.request("eth_getBlockByNumber", [hex(number), True])
-    if answer is None:
+    found = await find_block(rpc, hex(number), with_transactions=True)
+    if found is None:
         raise NodeError(
             f"The node says that block {number} holds {hash_} and does not have that block.",
             hint="It may be behind, or have dropped old blocks. Ask another node, or this one again.",
         )
-    fields = parse_object("eth_getBlockByNumber", answer)
-    block = check_header(fields)
-    _agree("block number", block.number, number)
+    block, fields = found
     if block.hash != named.hash:
         return await _off_chain(rpc, hash_, named, block)
 
@@ -176,7 +111,7 @@ async def get_inclusion(rpc: Rpc, hash_: str, transaction: Mapping[str, Any]) ->
     )
     hashes = [str(item.get("hash")).lower() for item in transactions]
     if hash_ not in hashes:
-        raise ContradictionError(f"Block {number} does not list {hash_}, which is said to be in it.", hint=LYING)
+        raise ContradictionError(f"Block {number} does not list {hash_}, which is said to be in it.")
     index = hashes.index(hash_)
     _agree("index", parse_quantity("a receipt's transactionIndex", receipt.get("transactionIndex")), index)
 
@@ -238,11 +173,10 @@ async def _get_receipts(rpc: Rpc, block: Block, hashes: Sequence[str]) -> list[M
 
 async def _off_chain(rpc: Rpc, hash_: str, named: Block, now: Block) -> OffChain:
     """Return the block that held the transaction once; raises `ContradictionError` if the node cannot show it."""
-    answer = await rpc.request("eth_getBlockByHash", [named.hash, False])
-    if answer is not None:
-        fields = parse_object("eth_getBlockByHash", answer)
-        listed = parse_list("a block's transactions", fields.get("transactions"))
-        if check_header(fields) == named and hash_ in listed:
+    found = await find_block_by_hash(rpc, named.hash)
+    if found is not None:
+        listed = parse_list("a block's transactions", found[1].get("transactions"))
+        if found[0] == named and hash_ in listed:
             return OffChain(named, now)
     raise ContradictionError(
         f"The node says that {hash_} is in block {named.number} {named.hash}, and that this block is {now.hash}.",
@@ -256,7 +190,6 @@ def _agree(what: str, one: object, other: object) -> None:
     if str(one).lower() != str(other).lower():
         raise ContradictionError(
             f"What the node says of the transaction does not fit together: {what}.",
-            hint=LYING,
             expected=str(other)[:200],
             found=str(one)[:200],
         )

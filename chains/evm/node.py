@@ -18,7 +18,7 @@ from chains.errors import (
     WrongChainError,
 )
 from chains.evm import settlement
-from chains.evm.addresses import ZERO_ADDRESS, parse_address
+from chains.evm.addresses import DELEGATED_CODE_SIZE, ZERO_ADDRESS, parse_address
 from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
 from chains.evm.erc20 import accepts_approve, decode_uint256, encode_approve
 from chains.evm.family import UNLIMITED_THRESHOLD
@@ -45,8 +45,6 @@ from chains.types import (
 # Uniswap's Permit2: an allowance for it can be passed on by signature alone.
 PERMIT2: Final = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 
-# The code of a plain account that has delegated itself (EIP-7702): 0xef0100 and an address.
-_DELEGATED_CODE_SIZE: Final = 23
 # What a first approve costs more than a reset to zero: a slot set instead of cleared (EIP-2929, EIP-3529: 20,000 -
 # 2,900 gas) and 32 calldata bytes that are not zero (EIP-2028: 12 gas each), with the estimate's margin of a fifth.
 _SET_AFTER_RESET_GAS: Final = (20_000 - 2_900 + 32 * 12) * 6 // 5
@@ -133,7 +131,7 @@ class EvmNode:
             native_balance=simulation.native_balance,
             block=block,
         )
-        if intent.amount > 0 and simulation.spender_code_size in {0, _DELEGATED_CODE_SIZE}:
+        if intent.amount > 0 and simulation.spender_code_size in {0, DELEGATED_CODE_SIZE}:
             raise SpenderRefusedError(
                 f"The spender {spender} is not a contract on {self.chain.title} but a plain key.",
                 hint="Nothing was signed. The platform's spender is a contract; check network and address.",

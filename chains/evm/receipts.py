@@ -57,7 +57,6 @@ def _encode_receipt(receipt: Mapping[str, Any], bits: dict[bytes, int]) -> bytes
     if str(receipt.get("logsBloom")).lower() != "0x" + bloom.hex():
         raise ContradictionError(
             "A receipt's bloom filter is not that of its logs.",
-            hint="This node lies or is broken; nothing that it says counts. Ask another node.",
             found=str(receipt.get("transactionHash"))[:66],
         )
     fields = [

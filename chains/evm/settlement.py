@@ -23,14 +23,15 @@ from chains.errors import (
 )
 from chains.evm.addresses import parse_address
 from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
+from chains.evm.approval_logs import Pair, approved_value, parse_logs, topic_of
 from chains.evm.erc20 import (
     APPROVAL_TOPIC,
-    address_word,
     decode_revert,
     decode_uint256,
     encode_allowance,
     encode_approve,
 )
+from chains.evm.nonces import find_user_of_nonce, get_nonce
 from chains.evm.simulation import at_block, call_contract
 from chains.rpc import Rpc
 from chains.types import (
@@ -135,7 +136,7 @@ async def settle(
                 # may have chosen a later nonce, which can still wait to be mined.
                 waits = isinstance(sent, SentTransaction) and await _has_pending(rpc, unsigned)
                 if other is None and nonce_was_used and not waits:
-                    raise _replaced(sent.hash, await _find_by_nonce(rpc, unsigned.sender, unsigned.nonce))
+                    raise _replaced(sent.hash, await _find_replacement(rpc, unsigned))
                 nonce_was_used = True
             elif isinstance(sent, SignedTransaction):
                 nonce_was_used = False
@@ -191,13 +192,9 @@ async def _read_settlement(
             found=reason,
             transaction_hash=hash_,
         )
-    owner, spender, token = (
-        parse_address(intent.owner),
-        parse_address(intent.spender),
-        parse_address(intent.token.address),
-    )
+    pair = Pair(*(parse_address(text) for text in (intent.token.address, intent.owner, intent.spender)))
     try:
-        result = await call_contract(rpc, token, encode_allowance(owner, spender), at_block(block))
+        result = await call_contract(rpc, pair.token, encode_allowance(pair.owner, pair.spender), at_block(block))
     except RpcError:
         if await _is_canonical(rpc, block):
             raise
@@ -212,7 +209,7 @@ async def _read_settlement(
             found=allowance,
             transaction_hash=hash_,
         )
-    if reported and not _holds_approval(receipt, token, owner, spender, step.amount):
+    if reported and step.amount not in (approved_value(pair, log) for log in parse_logs(receipt)):
         raise UnexpectedAllowanceError(
             f"The wallet reported the transaction {hash_}, which does not hold this approval.",
             hint="Look into the wallet for the transaction that it made.",
@@ -249,12 +246,12 @@ async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, un
 
 async def is_nonce_free(rpc: Rpc, unsigned: EvmTransaction) -> bool:
     """Return whether no transaction in the chain has used the nonce yet."""
-    return await _get_nonce(rpc, unsigned.sender, "latest") <= unsigned.nonce
+    return await get_nonce(rpc, unsigned.sender, "latest") <= unsigned.nonce
 
 
 async def _has_pending(rpc: Rpc, unsigned: EvmTransaction) -> bool:
     """Return whether the owner has a transaction in the mempool with this nonce or a later one."""
-    mined, pending = [await _get_nonce(rpc, unsigned.sender, block) for block in ("latest", "pending")]
+    mined, pending = [await get_nonce(rpc, unsigned.sender, block) for block in ("latest", "pending")]
     return pending > max(mined, unsigned.nonce)
 
 
@@ -266,7 +263,7 @@ async def _find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsi
         found = await _find_in_window(rpc, intent, step, unsigned, oldest, newest)
         if found is not None or oldest == 0:
             return found
-        if await _get_nonce(rpc, unsigned.sender, hex(oldest)) <= unsigned.nonce:
+        if await get_nonce(rpc, unsigned.sender, hex(oldest)) <= unsigned.nonce:
             return None
         newest = oldest - 1
     raise NodeError(
@@ -282,7 +279,7 @@ async def _find_in_window(
     owner, spender = parse_address(intent.owner), parse_address(intent.spender)
     wanted = {
         "address": intent.token.address,
-        "topics": [APPROVAL_TOPIC, _topic(owner), _topic(spender)],
+        "topics": [APPROVAL_TOPIC, topic_of(owner), topic_of(spender)],
         "fromBlock": hex(oldest),
         "toBlock": hex(newest),
     }
@@ -304,28 +301,14 @@ async def _find_in_window(
     return None
 
 
-async def _find_by_nonce(rpc: Rpc, owner: str, nonce: int) -> str | None:
-    """Return the hash of the owner's transaction that used `nonce`, or None where the node's history does not tell."""
+async def _find_replacement(rpc: Rpc, unsigned: EvmTransaction) -> str | None:
+    """Return the hash of what used the nonce in place of `unsigned`, or None where the node's history does not tell."""
     try:
-        high = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
-        low = max(0, high - _WINDOW)
-        if await _get_nonce(rpc, owner, hex(low)) > nonce:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await _get_nonce(rpc, owner, hex(middle)) > nonce:
-                high = middle
-            else:
-                low = middle
-        block = parse_object("eth_getBlockByNumber", await rpc.request("eth_getBlockByNumber", [hex(high), True]))
-    except RpcError:
+        newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
+        return await find_user_of_nonce(rpc, unsigned.sender, unsigned.nonce, newest)
+    except NodeError:
         # Old state is pruned on many nodes; the hash is evidence that can be missing, not part of the verdict.
         return None
-    for answer in parse_list("transactions", block.get("transactions")):
-        transaction = parse_object("transaction", answer)
-        if str(transaction.get("from")).lower() == owner.lower() and transaction.get("nonce") == hex(nonce):
-            return parse_hash("hash", transaction.get("hash"))
-    return None
 
 
 async def _require_owners(rpc: Rpc, unsigned: EvmTransaction, hash_: str) -> None:
@@ -363,32 +346,11 @@ async def _is_canonical(rpc: Rpc, block: Block) -> bool:
     return answer is not None and parse_object("eth_getBlockByNumber", answer).get("hash") == block.hash
 
 
-async def _get_nonce(rpc: Rpc, owner: str, block: str) -> int:
-    return parse_quantity("eth_getTransactionCount", await rpc.request("eth_getTransactionCount", [owner, block]))
-
-
 def _allowance(returned: bytes) -> int:
     try:
         return decode_uint256(returned)
     except ValueError as error:
         raise NodeError(f"The allowance could not be read: {error}.", hint="Name another node and resume.") from error
-
-
-def _holds_approval(receipt: Mapping[str, Any], token: str, owner: str, spender: str, amount: int) -> bool:
-    """Return whether the receipt has the log `Approval(owner, spender, amount)` of `token` (EIP-20)."""
-    for answer in parse_list("logs", receipt.get("logs")):
-        log = parse_object("log", answer)
-        if (
-            str(log.get("address")).lower() == token.lower()
-            and log.get("topics") == [APPROVAL_TOPIC, _topic(owner), _topic(spender)]
-            and parse_quantity("log data", log.get("data")) == amount
-        ):
-            return True
-    return False
-
-
-def _topic(address: str) -> str:
-    return "0x" + address_word(address).hex()
 
 
 def _replaced(hash_: str, other: str | None) -> TransactionReplacedError:

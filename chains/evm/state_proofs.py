@@ -110,7 +110,6 @@ def _compare(name: str, said: object, *proven: object) -> None:
     if said not in proven:
         raise ContradictionError(
             f"The node says another {name} beside its Merkle proof than the proof proves.",
-            hint="This node lies or is broken; nothing that it says counts. Ask another node.",
             expected=_readable(proven[0]),
             found=_readable(said),
         )
@@ -136,5 +135,4 @@ def _integer(data: bytes) -> int:
 def _malformed(why: str) -> ContradictionError:
     return ContradictionError(
         f"What the node's Merkle proof proves cannot be read: {why}.",
-        hint="This node lies or is broken; nothing that it says counts. Ask another node.",
     )

@@ -176,5 +176,4 @@ def _bytes(item: Any) -> bytes:
 def _not_proved(why: str) -> ContradictionError:
     return ContradictionError(
         f"The node's Merkle proof proves nothing: {why}.",
-        hint="This node lies or is broken; nothing that it says counts. Ask another node.",
     )

@@ -240,7 +240,6 @@ def judge_owner(
         return Finding("owner", "VERIFIED", message, expected=owner, found=owner)
     raise ContradictionError(
         "The node says that the approval succeeded, but the signature that the token program demands is not there.",
-        hint="Do not use this node: it lies or is broken.",
         expected=owner,
         found=", ".join(signers),
     )

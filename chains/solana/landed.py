@@ -167,7 +167,6 @@ def read_landed(answer: dict[str, Any], signature: str) -> Landed:
     except SignatureMismatchError as error:
         raise ContradictionError(
             f"The node serves bytes that were never signed as {signature}: {error.message}",
-            hint="Do not use this node: it lies or is broken.",
             expected=error.expected or signature,
             found=error.found,
         ) from error

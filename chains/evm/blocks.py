@@ -1,0 +1,89 @@
+"""Blocks as a node gives them, believed as far as their headers hash to what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from chains.errors import ContradictionError, NodeError, RpcError
+from chains.evm.answers import parse_hash, parse_object
+from chains.evm.headers import check_header
+from chains.rpc import Rpc
+from chains.types import Block
+
+Found: TypeAlias = tuple[Block, Mapping[str, Any]]
+"""A block's number and hash, and the fields that the node gives of it."""
+
+
+async def find_block(rpc: Rpc, tag: str, *, with_transactions: bool = False) -> Found | None:
+    """Return the block at `latest`, `safe`, `finalized` or a hexadecimal number; None where the node has none.
+
+    Raises `ContradictionError` if its header does not hash to its hash, or it is of another number.
+    """
+    answer = await rpc.request("eth_getBlockByNumber", [tag, with_transactions])
+    if answer is None:
+        return None
+    fields = parse_object("eth_getBlockByNumber", answer)
+    block = check_header(fields)
+    if tag.startswith("0x") and block.number != int(tag, 16):
+        raise ContradictionError(
+            f"The node gave block {block.number} for block {int(tag, 16)}.", expected=int(tag, 16), found=block.number
+        )
+    return block, fields
+
+
+async def find_block_by_hash(rpc: Rpc, hash_: str) -> Found | None:
+    """Return the block of a hash; None where the node does not have it.
+
+    Raises `ContradictionError` if its header does not hash to that.
+    """
+    answer = await rpc.request("eth_getBlockByHash", [hash_, False])
+    if answer is None:
+        return None
+    fields = parse_object("eth_getBlockByHash", answer)
+    block = check_header(fields)
+    if block.hash != hash_:
+        raise ContradictionError(f"The node gave block {block.hash} for {hash_}.", expected=hash_, found=block.hash)
+    return block, fields
+
+
+async def get_header(rpc: Rpc, tag: str) -> Found:
+    """Return a block with its header's fields alone; as `find_block`, and `NodeError` if there is none."""
+    found = await find_block(rpc, tag)
+    if found is None:
+        raise NodeError(
+            f"The node does not have block {tag}.", hint="It may be behind, or not offer this tag. Ask another node."
+        )
+    return found[0], header_of(found[1])
+
+
+async def get_parent(rpc: Rpc, header: Mapping[str, Any]) -> Found | None:
+    """Return the block before the one of a header, which names its hash; None where the node does not show it."""
+    try:
+        found = await find_block_by_hash(rpc, parse_hash("a block's parentHash", header["parentHash"]))
+    except RpcError:
+        return None
+    return None if found is None else (found[0], header_of(found[1]))
+
+
+def check_lineage(blocks: Sequence[Found]) -> None:
+    """Raise `ContradictionError` if two blocks with their headers cannot be of one chain.
+
+    That shows only in blocks of the same number and in neighbours.
+    """
+    (low, _), (high, header) = sorted(blocks, key=lambda each: each[0].number)
+    above = high.number - low.number
+    expected = high.hash if above == 0 else parse_hash("a block's parentHash", header["parentHash"])
+    if above < 2 and low.hash != expected:
+        raise ContradictionError(
+            f"The node gave block {low.number} {low.hash}, and another one that is not of the same chain, "
+            f"block {high.number} {high.hash}.",
+            hint="This node lies, or the chain changed while it was asked. Ask again, or ask another node.",
+            expected=expected,
+            found=low.hash,
+        )
+
+
+def header_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a JSON-RPC block without its lists of transactions, uncles and withdrawals."""
+    return {name: field for name, field in block.items() if not isinstance(field, list)}
