@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from chains.amounts import format_amount
+from chains.amount_check import show_amount
 from chains.claims import Amounts, Finding, Method, State, Verdict
 from chains.types import Block
-from delegation.claims import Claim, Tier
+from delegation.claims import Claim, Tier, approval_claim
 from delegation.models import Frozen
 
 _FROM_A_FILE: Final = (
@@ -128,16 +128,17 @@ def describe_report(report: Report) -> list[tuple[str, str]]:
     if report.method is not None:
         lines.append(("method", report.method if report.via is None else f"{report.method}, by {report.via}"))
     if report.claim is not None:
-        token = report.claim.approval.token
-        amounts = report.amounts
-        for label, amount in (
-            ("authorised", amounts.authorised),
-            ("remaining", amounts.remaining),
-            ("balance", amounts.balance),
-            ("spendable", amounts.spendable),
-        ):
-            if amount is not None:
-                lines.append((label, f"{format_amount(amount, token.decimals)} {token.symbol} ({amount} base units)"))
+        claim, amounts = approval_claim(report.claim.approval), report.amounts
+        lines += [
+            (label, show_amount(claim, amount))
+            for label, amount in (
+                ("authorised", amounts.authorised),
+                ("remaining", amounts.remaining),
+                ("balance", amounts.balance),
+                ("spendable", amounts.spendable),
+            )
+            if amount is not None
+        ]
     lines += [("blocked", reason) for reason in report.blocked]
     if report.state is not None:
         lines.append(("now", f"{report.state.upper()}: {STATE_MEANINGS[report.state]}"))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from chains.claims import State
+from chains.amount_check import show_amount
+from chains.claims import ApprovalClaim, State
 from chains.errors import RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object
-from chains.evm.approval_findings import show_amount
 from chains.evm.approval_logs import (
     TRANSFER_TOPIC,
     ApprovalLog,
@@ -29,7 +29,6 @@ from chains.evm.encoded_transactions import DecodedTransaction
 from chains.evm.erc20 import APPROVAL_TOPIC
 from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.rpc import Rpc
-from chains.types import Token
 
 _WINDOW: Final = 10_000
 _MOST_WINDOWS: Final = 20
@@ -100,11 +99,11 @@ def judge_state(claimed: int, authorised: int, now: int, history: History) -> St
     return "reduced" if now < authorised else "replaced"
 
 
-def describe_state(state: State, token: Token, authorised: int, now: int, history: History) -> str:
+def describe_state(state: State, claim: ApprovalClaim, authorised: int, now: int, history: History) -> str:
     """Return in words what has become of an approval, and how far the logs explain it."""
 
     def shown(amount: int) -> str:
-        return show_amount(amount, token)
+        return show_amount(claim, amount)
 
     if state == "active":
         return f"The allowance is still there: {shown(now)}."

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from chains.amount_check import show_amount
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import InputError, NodeError, RpcError
 from chains.evm.addresses import delegate_in, parse_address
@@ -26,7 +27,6 @@ from chains.evm.approval_findings import (
     judge_post_state,
     judge_status,
     later_approval,
-    show_amount,
 )
 from chains.evm.approval_logs import Execution, Pair, Walk, needs_allowance_before, parse_logs, walk
 from chains.evm.approval_proofs import Proofs, describe_proofs, list_unproved, prove_approval
@@ -258,14 +258,13 @@ async def _ask_now(case: _Case, findings: list[Finding]) -> TokenState | None:
         message = f"What the token says at block {case.head.number} could not be read ({error.message})."
         findings.append(Finding("state", "UNDETERMINED", message))
         return None
-    token = case.claim.token
-    findings.append(judge_decimals(token, now.decimals))
+    findings.append(judge_decimals(case.claim.token, now.decimals))
     if now.blocked:
         message = f"WARNING: nothing can be spent at block {case.head.number}: {', '.join(now.blocked)}."
     elif now.spendable is None:
         message = f"What the spender could take at block {case.head.number} is not known. {now.unasked}".strip()
     else:
-        message = f"The spender could take {show_amount(now.spendable, token)} at block {case.head.number}."
+        message = f"The spender could take {show_amount(case.claim, now.spendable)} at block {case.head.number}."
     findings.append(Finding("spendable", "VERIFIED", message))
     return now
 
@@ -293,7 +292,7 @@ async def _judge_state(
         if history.approval is None:
             history = replace(history, approval=later_approval(judgement, walked))
     state = judge_state(case.claim.amount, authorised, now.allowance, history)
-    message = describe_state(state, case.claim.token, authorised, now.allowance, history)
+    message = describe_state(state, case.claim, authorised, now.allowance, history)
     findings.append(Finding("state", "VERIFIED", f"At block {case.head.number}: {message}"))
     return state
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chains.amounts import format_amount
+from chains.amount_check import check_amount, satisfies, show_amount
 from chains.claims import ApprovalClaim, Finding, Method, Verdict
 from chains.evm.approval_logs import (
     ApprovalLog,
@@ -18,7 +18,6 @@ from chains.evm.approval_logs import (
     operation_failed,
     read_direct,
 )
-from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.types import Token
 
 _MEANS: Final = {
@@ -46,13 +45,6 @@ class Judgement:
     via: str | None = None
     authorised: int | None = None
     log: ApprovalLog | None = None
-
-
-def show_amount(amount: int, token: Token) -> str:
-    """Return an amount in human units and in base units."""
-    if amount >= UNLIMITED_THRESHOLD:
-        return f"unlimited ({amount} base units)"
-    return f"{format_amount(amount, token.decimals)} {token.symbol} ({amount} base units)"
 
 
 def judge_status(status: int) -> Finding:
@@ -95,7 +87,7 @@ def _judge_direct(
         _match("token", "the token approved", pair.token, str(transaction.to)),
         _match("owner", "the signer of the approval", pair.owner, transaction.sender),
         _match("spender", "the spender approved", pair.spender, spender),
-        judge_amount(claim, amount),
+        check_amount(claim, amount),
     )
     return Judgement(findings, "direct", None, amount if fits else None, log)
 
@@ -109,7 +101,7 @@ def _judge_logs(
     if last is None:
         message = (
             "The Approval log of this transaction is that of a spend: the spender moved tokens of the owner, and the "
-            f"log says what remains of an allowance made earlier: {show_amount(own[-1].value, claim.token)}. The "
+            f"log says what remains of an allowance made earlier: {show_amount(claim, own[-1].value)}. The "
             "owner approved nothing here."
         )
         return Judgement((Finding("spend-log", "REFUTED", message, found=str(own[-1].value)),))
@@ -127,10 +119,10 @@ def _judge_logs(
         _match("token", "the token that logged", pair.token, pair.token),
         _match("owner", "the owner of the approval", pair.owner, pair.owner),
         _match("spender", "the spender approved", pair.spender, pair.spender),
-        judge_amount(claim, last.value),
+        check_amount(claim, last.value),
     ]
     before = [log.value for log in own if log.kind == "approval" and log.position < last.position]
-    if not _satisfies(claim.amount, last.value) and any(_satisfies(claim.amount, value) for value in before):
+    if not satisfies(claim, last.value) and any(satisfies(claim, value) for value in before):
         findings.append(_overruled(claim, claim.amount, last.value, "later in the same transaction"))
     return Judgement(tuple(findings), "logs", via, last.value, last)
 
@@ -160,25 +152,6 @@ def _near_misses(pair: Pair, execution: Execution) -> list[Finding]:
     return [Finding("approval", "REFUTED", f"{why} Nothing was approved.")]
 
 
-def judge_amount(claim: ApprovalClaim, authorised: int) -> Finding:
-    """Compare the amount claimed with the one approved; "unlimited" is a threshold (rule 5, attacks A10 and A12)."""
-    claimed, token = claim.amount, claim.token
-    if _satisfies(claimed, authorised):
-        return Finding(
-            "amount",
-            "VERIFIED",
-            f"The approval is for {show_amount(authorised, token)}.",
-            str(claimed),
-            str(authorised),
-        )
-    scale = 10**token.decimals
-    hint = ""
-    if claimed == authorised * scale or claimed * scale == authorised:
-        hint = f" They differ by exactly the token's {token.decimals} decimals: one of them is in other units."
-    message = f"Claimed is {show_amount(claimed, token)}; approved is {show_amount(authorised, token)}.{hint}"
-    return Finding("amount", "REFUTED", message, expected=str(claimed), found=str(authorised))
-
-
 def judge_last(claim: ApprovalClaim, judgement: Judgement, walked: Walk, *, complete: bool) -> Finding | None:
     """Return whether a later approval of the same block replaced this one (attack A6); None where that is unknown."""
     if judgement.log is None or not complete or any(each.rule == "last-approval" for each in judgement.findings):
@@ -202,8 +175,8 @@ def later_approval(judgement: Judgement, walked: Walk) -> ApprovalLog | None:
 
 def _overruled(claim: ApprovalClaim, earlier: int, last: int, where: str) -> Finding:
     message = (
-        f"It approved {show_amount(earlier, claim.token)}, and {where} the owner approved "
-        f"{show_amount(last, claim.token)}: the last approval counts."
+        f"It approved {show_amount(claim, earlier)}, and {where} the owner approved "
+        f"{show_amount(claim, last)}: the last approval counts."
     )
     return Finding("last-approval", "REFUTED", message, expected=str(earlier), found=str(last))
 
@@ -233,7 +206,7 @@ def judge_post_state(
             f"{claim.token.address} answers no allowance on {claim.chain.title}: it is not the contract of a token."
         )
         return Finding("post-state", "REFUTED", message, expected=str(expected))
-    shown = show_amount(answer, claim.token)
+    shown = show_amount(claim, answer)
     verdict: Verdict = "VERIFIED"
     if answer == authorised:
         message = f"At the end of its block the allowance is what was approved: {shown}."
@@ -246,7 +219,7 @@ def judge_post_state(
         verdict = "REFUTED"
         message = (
             f"At the end of its block the allowance is {shown}, and what the block's logs leave is "
-            f"{show_amount(expected, claim.token)}: the approval did not take effect as it is logged."
+            f"{show_amount(claim, expected)}: the approval did not take effect as it is logged."
         )
     return Finding("post-state", verdict, message, expected=str(expected), found=str(answer))
 
@@ -260,10 +233,6 @@ def judge_decimals(token: Token, found: int | None) -> Finding:
         return Finding("decimals", "VERIFIED", f"The token has {found} decimals.", str(token.decimals), str(found))
     message = f"The token has {found} decimals, not {token.decimals}: amounts would be wrong by powers of ten."
     return Finding("decimals", "REFUTED", message, expected=str(token.decimals), found=str(found))
-
-
-def _satisfies(claimed: int, authorised: int) -> bool:
-    return authorised >= UNLIMITED_THRESHOLD if claimed >= UNLIMITED_THRESHOLD else claimed == authorised
 
 
 def _match(rule: str, what: str, expected: str, found: str) -> Finding:

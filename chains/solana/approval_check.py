@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from chains.amount_check import check_amount
 from chains.amounts import MAX_UINT64
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict
 from chains.errors import InputError, InvalidAmountError, NodeError
@@ -18,7 +19,6 @@ from chains.solana.addresses import parse_address
 from chains.solana.answers import take_slot, why_unknown
 from chains.solana.approval_rules import (
     choose_outcome,
-    judge_amount,
     judge_approval,
     judge_mint,
     judge_nonce,
@@ -150,7 +150,7 @@ async def _check_accounts(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes:
         *judge_mint(claim, accounts, problem),
         judge_owner(claim, seen.landed, outcome, accounts, account, problem),
         judge_spender(claim, outcome),
-        judge_amount(claim, outcome),
+        check_amount(claim, outcome.last.amount),
     ]
     seen.rest = {"method": "instruction", "via": outcome.last.via, "amounts": Amounts(authorised=outcome.last.amount)}
     seen.facts["source"] = outcome.source

@@ -8,10 +8,9 @@ from typing import Final
 from chains.claims import ApprovalClaim, Finding, Verdict
 from chains.errors import ContradictionError, NodeError, TokenRefusedError
 from chains.solana.addresses import TOKEN_PROGRAMS, get_associated_token_address, has_key
-from chains.solana.checks import UNLIMITED_THRESHOLD
 from chains.solana.instructions import Call, Outcome, read_token_call
 from chains.solana.landed import Landed, nonce_account, signers_of
-from chains.solana.standing import Accounts, shown
+from chains.solana.standing import Accounts
 from chains.solana.token import TokenAccount, decode_mint, decode_multisig
 from chains.solana.transactions import describe_error
 
@@ -257,18 +256,3 @@ def judge_spender(claim: ApprovalClaim, outcome: Outcome) -> Finding:
         "The delegate is the claimed spender." if right else "The delegate is ANOTHER address than the one claimed."
     )
     return Finding("spender", "VERIFIED" if right else "REFUTED", message, expected=claim.spender, found=found)
-
-
-def judge_amount(claim: ApprovalClaim, outcome: Outcome) -> Finding:
-    """Judge the amount: exactly the claimed one, or unlimited where unlimited was claimed (A10, A12)."""
-    found, token = outcome.last.amount, claim.token
-    if found == claim.amount:
-        message = f"The amount is the one claimed: {shown(token, found)}."
-        return Finding("amount", "VERIFIED", message, expected=str(claim.amount), found=str(found))
-    if min(found, claim.amount) >= UNLIMITED_THRESHOLD:
-        message = "Unlimited was claimed and approved: every amount from 2^63 base units on counts as unlimited."
-        return Finding("amount", "VERIFIED", message, expected=str(claim.amount), found=str(found))
-    message = f"The amount approved is {shown(token, found)}, not the {shown(token, claim.amount)} claimed."
-    if claim.amount == found * 10**token.decimals or found == claim.amount * 10**token.decimals:
-        message += " Whole tokens were taken for base units."
-    return Finding("amount", "REFUTED", message, expected=str(claim.amount), found=str(found))

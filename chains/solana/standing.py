@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chains.amounts import format_amount
+from chains.amount_check import show_amount
 from chains.claims import ApprovalClaim, State
 from chains.errors import NodeError, RpcError
 from chains.rpc import Rpc
@@ -15,7 +15,6 @@ from chains.solana.checks import UNLIMITED_THRESHOLD
 from chains.solana.instructions import Outcome, TokenCall, read_token_call, walk
 from chains.solana.landed import Landed, ask_transaction, read_landed
 from chains.solana.token import TokenAccount, decode_token_account
-from chains.types import Token
 
 _MOST_ACCOUNTS: Final = 100  # of one getMultipleAccounts
 _HISTORY: Final = 25  # newer transactions of the token account that are read
@@ -121,7 +120,7 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
             f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
         )
     if claim.amount < UNLIMITED_THRESHOLD and remaining > claim.amount:
-        return Standing("exceeds", f"The account now allows {shown(claim.token, remaining)}, MORE than was claimed.")
+        return Standing("exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed.")
     if claim.amount == 0:
         return Standing("revoked", "The spender can take nothing from this account, as claimed.")
     if account is None:
@@ -136,7 +135,7 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
     if remaining and remaining == authorised:
         return Standing("active", "The account allows exactly what the transaction approved.")
     if remaining > authorised:
-        return Standing("replaced", f"A later approval of the same spender allows {shown(claim.token, remaining)}.")
+        return Standing("replaced", f"A later approval of the same spender allows {show_amount(claim, remaining)}.")
     if outcome.last.amount == 0:
         return Standing("revoked", f"The transaction itself took it back ({_named(outcome.last)}).")
     if outcome.last.delegate != claim.spender:
@@ -174,7 +173,7 @@ async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: R
     if remaining:
         return Standing(
             "reduced",
-            f"{shown(claim.token, remaining)} are left. Whether all the rest was spent, or a later approval was "
+            f"{show_amount(claim, remaining)} are left. Whether all the rest was spent, or a later approval was "
             f"smaller, is not known: {problem}.",
         )
     message = f"The account has no delegate. Whether it was spent or revoked is not known: {problem}."
@@ -203,7 +202,7 @@ def _explain(claim: ApprovalClaim, source: str, seen: Landed, spends: _Spends, r
         elif done.kind == "spend":
             continue  # the owner's own transfers leave the allowance alone
         elif done.delegate is not None and done.amount:
-            what = f"an approval of {shown(claim.token, done.amount)} for {done.delegate}"
+            what = f"an approval of {show_amount(claim, done.amount)} for {done.delegate}"
             return Standing("replaced", f"It was followed by {what} in {seen.signature}.", seen)
         else:
             return Standing("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
@@ -220,8 +219,3 @@ async def _ask_later(rpc: Rpc, signature: str) -> Landed:
 def _named(done: TokenCall) -> str:
     names = {"revoke": "Revoke", "set_owner": "SetAuthority", "close": "CloseAccount"}
     return names.get(done.kind, "an Approve of 0")
-
-
-def shown(token: Token, amount: int) -> str:
-    """Return an amount in human and in base units."""
-    return f"{format_amount(amount, token.decimals)} {token.symbol} ({amount} base units)"
