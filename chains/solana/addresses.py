@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chains.errors import InvalidAddressError, quotable
+
+if TYPE_CHECKING:
+    from solders.signature import Signature
 
 SYSTEM_PROGRAM: Final = "11111111111111111111111111111111"
 TOKEN_PROGRAM: Final = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"  # noqa: S105 - public program ids
 TOKEN_2022_PROGRAM: Final = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"  # noqa: S105
 ASSOCIATED_TOKEN_PROGRAM: Final = "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"  # noqa: S105
 COMPUTE_BUDGET_PROGRAM: Final = "ComputeBudget111111111111111111111111111111"
+
+MEMO_PROGRAMS: Final = (
+    "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
+    "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+)
+# Base58 of 64 bytes has at most 88 characters.
+_LONGEST_SIGNATURE: Final = 88
 
 TOKEN_PROGRAMS: Final = (TOKEN_PROGRAM, TOKEN_2022_PROGRAM)
 
@@ -21,8 +31,7 @@ NEVER_A_DELEGATE: Final = frozenset(
         TOKEN_2022_PROGRAM,
         ASSOCIATED_TOKEN_PROGRAM,
         COMPUTE_BUDGET_PROGRAM,
-        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
-        "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+        *MEMO_PROGRAMS,
         "AddressLookupTab1e1111111111111111111111111",
         "Vote111111111111111111111111111111111111111",
         "Stake11111111111111111111111111111111111111",
@@ -63,6 +72,19 @@ def parse_address(text: str) -> str:
             found=quotable(text),
         )
     return text
+
+
+def read_signature(text: str) -> Signature | None:
+    """Return the 64 bytes of a signature in base58, None unless the text is their only spelling."""
+    from solders.signature import Signature
+
+    if not text.isascii() or len(text) > _LONGEST_SIGNATURE:
+        return None
+    try:
+        signature = Signature.from_string(text)
+    except ValueError:
+        return None
+    return signature if str(signature) == text else None
 
 
 def has_key(address: str) -> bool:

@@ -15,6 +15,7 @@ from chains.errors import ContradictionError, InvalidAddressError, NodeError
 from chains.solana.addresses import (
     ASSOCIATED_TOKEN_PROGRAM,
     COMPUTE_BUDGET_PROGRAM,
+    MEMO_PROGRAMS,
     SYSTEM_PROGRAM,
     TOKEN_PROGRAMS,
     parse_address,
@@ -55,8 +56,7 @@ _CALLS_NOTHING_THAT_APPROVES: Final = frozenset(
         SYSTEM_PROGRAM,
         COMPUTE_BUDGET_PROGRAM,
         ASSOCIATED_TOKEN_PROGRAM,
-        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
-        "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+        *MEMO_PROGRAMS,
     }
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chains.errors import ContradictionError, InputError, NodeError, RpcError, SignatureMismatchError
 from chains.rpc import Rpc
-from chains.solana.addresses import SYSTEM_PROGRAM
+from chains.solana.addresses import SYSTEM_PROGRAM, read_signature
 from chains.solana.answers import data_bytes, nonsense, take, take_slot, why_unknown
 from chains.solana.transactions import parse_wire, read_message
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _UNSUPPORTED_VERSION: Final = -32015
 LEVELS: Final = ("processed", "confirmed", "finalized")
-_LONGEST_SIGNATURE: Final = 88
 _VERSIONED: Final = 0x80
 _ADVANCE_NONCE: Final = (4).to_bytes(4, "little")  # SystemInstruction::AdvanceNonceAccount
 
@@ -53,13 +52,7 @@ def as_json(value: Any) -> str:
 
 def require_signature(text: str) -> None:
     """Raise `InputError` unless the text is a transaction's signature: 64 bytes in their only spelling in base58."""
-    from solders.signature import Signature
-
-    try:
-        canonical = str(Signature.from_string(text)) if text.isascii() and len(text) <= _LONGEST_SIGNATURE else None
-    except ValueError:
-        canonical = None
-    if canonical != text:
+    if read_signature(text) is None:
         raise InputError(
             f"{text[:20]!r} is not the signature of a Solana transaction.",
             hint="A Solana transaction is named by 86 to 88 letters and digits (base58), as explorers show it.",

@@ -6,7 +6,7 @@ from base64 import b64encode
 from typing import Final
 
 from chains.errors import InvalidStatementError, SignatureMismatchError
-from chains.solana.addresses import parse_address
+from chains.solana.addresses import parse_address, read_signature
 
 SCHEME: Final = "ed25519"
 
@@ -57,18 +57,16 @@ def verify_signature(owner: str, message: bytes, signature: str) -> None:
     binds one key to one message. Raises `InvalidAddressError` for an owner that is not an address.
     """
     from solders.pubkey import Pubkey
-    from solders.signature import Signature
 
     key = Pubkey.from_string(parse_address(owner))
-    try:
-        parsed = Signature.from_string(signature)
-    except ValueError as error:
+    parsed = read_signature(signature)
+    if parsed is None:
         raise SignatureMismatchError(
             "The signature is not 64 bytes in base58.",
             hint="A Solana wallet gives 64 bytes; encode them in base58, not in hex or base64.",
             found=signature[:200],
-        ) from error
-    if str(parsed) != signature or not parsed.verify(key, message):
+        )
+    if not parsed.verify(key, message):
         raise SignatureMismatchError(
             f"{owner} did not sign this message.",
             hint="Sign exactly the message shown, with the key of this address, as raw Ed25519 over the text.",

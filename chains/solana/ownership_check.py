@@ -6,7 +6,7 @@ from typing import Final
 
 from chains.claims import Finding, OwnershipCheck, OwnershipClaim
 from chains.rpc import Rpc
-from chains.solana.addresses import NEVER_A_DELEGATE, has_key, parse_address
+from chains.solana.addresses import NEVER_A_DELEGATE, has_key, parse_address, read_signature
 from chains.solana.offchain_messages import candidates
 from chains.statement_check import check_statement
 
@@ -47,16 +47,12 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCh
 def _check_signature(owner: str, message: str, text: str) -> tuple[Finding, str | None]:
     """Return the finding on a signature, and the method that fits it."""
     from solders.pubkey import Pubkey
-    from solders.signature import Signature
 
     key = Pubkey.from_string(owner)
     if problem := _key_problem(owner, bytes(key)):
         return _refuted(f"Nobody can hold the key of {owner}: {problem}. A signature for it proves nothing.")
-    try:
-        signature = Signature.from_string(text)
-    except ValueError:
-        signature = None
-    if signature is None or str(signature) != text:
+    signature = read_signature(text)
+    if signature is None:
         why = "The signature is not 64 bytes in base58."
         if len(text) > _LONGEST_SIGNATURE:
             why += " If it is the signed envelope that a hardware wallet gave, the 64 bytes after its first are meant."

@@ -66,6 +66,14 @@ class SolanaKeyWallet(KeyWallet):
         return signature
 
 
+def is_keypair(text: str) -> bool:
+    """Return whether a text is a Solana key in base58, and not a signature, which has as many bytes.
+
+    The second half of a key is the public key of its first half.
+    """
+    return _keypair(text) is not None
+
+
 def _keypair(secret_key: bytes | str) -> Keypair | None:
     from solders.keypair import Keypair
     from solders.signature import Signature

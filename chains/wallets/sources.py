@@ -99,6 +99,19 @@ def _read_variable(name: str) -> str:
     return text
 
 
+def holds_key(text: str) -> bool:
+    """Return whether a text is what a key file holds, for where somebody names one by mistake."""
+    text = text.strip()
+    kind = _recognise(text)
+    if kind != "id":
+        return kind is not None
+    try:
+        # Other texts begin with a bracket too, such as a statement whose domain is an IPv6 address.
+        return isinstance(decode_json(text), list)
+    except ValueError:
+        return False
+
+
 def _recognise(text: str) -> str | None:
     if is_keystore(text):
         return "keystore"

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import click
 
+from delegation.cli.inputs import read_signed_text, require_no_key
 from delegation.cli.session import (
     DONE,
     Session,
     checking_command,
     command,
-    read_signed_text,
-    require_no_key,
 )
 
 

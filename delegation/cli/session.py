@@ -15,8 +15,6 @@ import click
 from delegation.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from chains.types import Family
     from chains.wallets import EvmKeyWallet, SolanaKeyWallet
     from delegation.models import Delegation
@@ -28,9 +26,6 @@ BAD_INPUT = 2
 UNDETERMINED = 3
 STOPPED_MIDWAY = 4
 
-# An evidence file holds a few hundred kB for each node.
-_LONGEST_FILE = 256 * 2**20
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status|verify|evidence)\b)")
@@ -39,14 +34,6 @@ _SECRET = re.compile(
     r"\b(?:0x)?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
     r"|(?:\b[a-z]{3,8}\s+){11,}[a-z]{3,8}\b|(?<=extra arguments )\(.*\)",
     re.DOTALL,
-)
-
-
-_HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
-# What key files hold: a key in hex or base58, the numbers of a Solana keypair, or the words of a mnemonic.
-_KEY_FILE = re.compile(
-    r"(0x)?[0-9a-fA-F]{64}|[1-9A-HJ-NP-Za-km-z]{80,90}|\[(\s*[0-9]{1,3}\s*,?){32,64}\]|([a-z]{3,8}\s+){11,23}[a-z]{3,8}",
-    re.ASCII,
 )
 
 
@@ -171,75 +158,6 @@ def printable(words: str, *, line_breaks: bool = False) -> str:
 def hide_secrets(words: str) -> str:
     """Return the words without what may be a secret: what a person typed wrongly is quoted, and may be a key."""
     return _SECRET.sub("[hidden]", words)
-
-
-def read_file(path: Path) -> bytes:
-    """Return the content of a file that a person named; raises `InvalidRequestError` if it cannot be read."""
-    from delegation.errors import InvalidRequestError
-
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LONGEST_FILE + 1)
-    except OSError as error:
-        raise InvalidRequestError(
-            f"The file {path} cannot be read: {error.strerror or type(error).__name__}.", hint="Check its name."
-        ) from error
-    if len(content) > _LONGEST_FILE:
-        raise InvalidRequestError(f"The file {path} is larger than {_LONGEST_FILE} bytes.", hint="Check its name.")
-    return content
-
-
-def read_text(path: Path) -> str:
-    """Return a signed text exactly as the file holds it, line ends and all."""
-    from delegation.errors import InvalidRequestError
-
-    try:
-        return read_file(path).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequestError(
-            f"The file {path} cannot be read: it is not text in UTF-8.",
-            hint="Name the file that holds exactly the text signed.",
-        ) from None
-
-
-def read_signed_text(path: Path) -> str:
-    """Return a signed text exactly as the file holds it; refuse a key file, because the text is shown and kept."""
-    from delegation.errors import InvalidRequestError
-
-    text = read_text(path)
-    if _KEY_FILE.fullmatch(text.strip()):
-        raise InvalidRequestError(
-            f"The file {path} holds a private key and not a signed text.", hint="Name the file of the statement."
-        )
-    return text
-
-
-def require_no_key(text: str, *, hex_too: bool) -> None:
-    """Raise `InvalidRequestError` for what has the form of a private key: the text would be sent, shown and kept.
-
-    `hex_too`: 32 bytes in hex as well, which are a key where a signature belongs, and a hash where a hash belongs.
-    """
-    from delegation.errors import InvalidRequestError
-
-    if (hex_too and _HEX_KEY.fullmatch(text.strip())) or _is_solana_key(text.strip()):
-        raise InvalidRequestError(
-            "This has the form of a private key and not of what belongs here.",
-            hint="It was not used. If it is one, your shell's history holds it now: move what it guards.",
-        )
-
-
-def _is_solana_key(text: str) -> bool:
-    """Return whether 64 bytes in base58 are a keypair, whose second half is the public key of the first."""
-    if not 86 <= len(text) <= 88 or not text.isascii():
-        return False
-    from solders.keypair import Keypair
-    from solders.signature import Signature
-
-    try:
-        Keypair.from_bytes(bytes(Signature.from_string(text)))
-    except ValueError:
-        return False
-    return True
 
 
 def command(

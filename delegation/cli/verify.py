@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from delegation.cli.inputs import read_file, read_signed_text, require_no_key
 from delegation.cli.session import (
     DONE,
     FAILED,
@@ -18,9 +19,6 @@ from delegation.cli.session import (
     Session,
     checking_command,
     command,
-    read_file,
-    read_signed_text,
-    require_no_key,
 )
 
 if TYPE_CHECKING:
