@@ -96,13 +96,13 @@ if TYPE_CHECKING:
 
 # Where each network's data lives.
 _CHAINS: Final = {
-    "ethereum": ("chains.ethereum", "ETHEREUM"),
-    "ethereum-sepolia": ("chains.ethereum", "ETHEREUM_SEPOLIA"),
-    "linea": ("chains.linea", "LINEA"),
-    "linea-sepolia": ("chains.linea", "LINEA_SEPOLIA"),
-    "base": ("chains.base", "BASE"),
-    "base-sepolia": ("chains.base", "BASE_SEPOLIA"),
-    "solana": ("chains.solana.chain", "SOLANA"),
+    "ethereum": ("chains.networks.ethereum", "ETHEREUM"),
+    "ethereum-sepolia": ("chains.networks.ethereum", "ETHEREUM_SEPOLIA"),
+    "linea": ("chains.networks.linea", "LINEA"),
+    "linea-sepolia": ("chains.networks.linea", "LINEA_SEPOLIA"),
+    "base": ("chains.networks.base", "BASE"),
+    "base-sepolia": ("chains.networks.base", "BASE_SEPOLIA"),
+    "solana": ("chains.networks.solana", "SOLANA"),
 }
 
 CHAIN_NAMES: Final = tuple(_CHAINS)

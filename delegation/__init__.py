@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chains.claims import Finding
     from delegation.approval import withdraw
+    from delegation.audit.assets import claim_approval, find_claimed_asset
+    from delegation.audit.claims import Claim, ClaimedApproval, ClaimedStatement, Terms
+    from delegation.audit.evidence import verify_evidence, write_evidence
+    from delegation.audit.nodes import examine
+    from delegation.audit.quorum import judge
+    from delegation.audit.report import Report, describe_report
     from delegation.blocking import delegate
-    from delegation.claimed_asset import claim_approval, find_claimed_asset
-    from delegation.claims import Claim, ClaimedApproval, ClaimedStatement, Terms
     from delegation.doors import Doors, StatementTerms
     from delegation.errors import DelegationError, InvalidRequestError
-    from delegation.evidence import verify_evidence, write_evidence
-    from delegation.examination import examine
     from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
-    from delegation.judgement import judge
     from delegation.models import Delegation, DelegationRequest, Plan, Proof, Verification, utc_now
     from delegation.plan import describe_plan
     from delegation.profile import Profile, load_profile, open_doors, save_profile
-    from delegation.report import Report, describe_report
     from delegation.signing import SigningRequest, answer, awaiting
     from delegation.submission import renew
 
 _HOMES = {
-    "Claim": "delegation.claims",
-    "ClaimedApproval": "delegation.claims",
-    "ClaimedStatement": "delegation.claims",
+    "Claim": "delegation.audit.claims",
+    "ClaimedApproval": "delegation.audit.claims",
+    "ClaimedStatement": "delegation.audit.claims",
     "Delegation": "delegation.models",
     "DelegationError": "delegation.errors",
     "DelegationRequest": "delegation.models",
@@ -45,21 +45,21 @@ _HOMES = {
     "Plan": "delegation.models",
     "Profile": "delegation.profile",
     "Proof": "delegation.models",
-    "Report": "delegation.report",
+    "Report": "delegation.audit.report",
     "SigningRequest": "delegation.signing",
     "StatementTerms": "delegation.doors",
-    "Terms": "delegation.claims",
+    "Terms": "delegation.audit.claims",
     "Verification": "delegation.models",
     "answer": "delegation.signing",
     "awaiting": "delegation.signing",
     "carry": "delegation.flow",
-    "claim_approval": "delegation.claimed_asset",
+    "claim_approval": "delegation.audit.assets",
     "delegate": "delegation.blocking",
     "describe_plan": "delegation.plan",
-    "describe_report": "delegation.report",
-    "examine": "delegation.examination",
-    "find_claimed_asset": "delegation.claimed_asset",
-    "judge": "delegation.judgement",
+    "describe_report": "delegation.audit.report",
+    "examine": "delegation.audit.nodes",
+    "find_claimed_asset": "delegation.audit.assets",
+    "judge": "delegation.audit.quorum",
     "load_profile": "delegation.profile",
     "new_delegation": "delegation.flow",
     "open_doors": "delegation.profile",
@@ -68,9 +68,9 @@ _HOMES = {
     "renew": "delegation.submission",
     "save_profile": "delegation.profile",
     "utc_now": "delegation.models",
-    "verify_evidence": "delegation.evidence",
+    "verify_evidence": "delegation.audit.evidence",
     "withdraw": "delegation.approval",
-    "write_evidence": "delegation.evidence",
+    "write_evidence": "delegation.audit.evidence",
 }
 
 __all__ = [

@@ -29,11 +29,11 @@ from solders.signature import Signature
 
 from chains import get_chain
 from chains.evm.addresses import keccak256
-from chains.evm.encoded_transactions import transactions_root
-from chains.evm.headers import check_header
-from chains.evm.receipts import receipts_root
-from chains.evm.signatures import verify_message
-from chains.evm.state_proofs import prove_answer
+from chains.evm.codec.headers import check_header
+from chains.evm.codec.receipts import receipts_root
+from chains.evm.codec.signatures import verify_message
+from chains.evm.codec.state_proofs import prove_answer
+from chains.evm.codec.transactions import transactions_root
 from chains.ownership import format_statement, make_statement, parse_statement
 from chains.types import Wallet
 from chains.wallets import EvmKeyWallet, SolanaKeyWallet, load_wallet, write_secret_file
@@ -49,7 +49,7 @@ from delegation import (
     verify_evidence,
     write_evidence,
 )
-from delegation.claims import claim_of
+from delegation.audit.claims import claim_of
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
 

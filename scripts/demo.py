@@ -28,7 +28,7 @@ from delegation import (
     verify_evidence,
     write_evidence,
 )
-from delegation.claims import claim_of
+from delegation.audit.claims import claim_of
 from delegation.plan import find_asset
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of

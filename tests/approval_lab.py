@@ -18,10 +18,10 @@ from eth_account import Account
 
 from chains import get_chain
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, verdict_of
-from chains.evm.approval_check import check_approval, get_head
-from chains.evm.socket_rpc import open_socket_rpc
+from chains.evm.verify.approval import check_approval, get_head
 from chains.rpc import HttpRpc, Listener, Params, Rpc
-from chains.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.rpc.socket import open_socket_rpc
+from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
 from chains.types import Chain, Token
 from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.document import KeyDocument

@@ -26,12 +26,12 @@ from spl.token.constants import TOKEN_PROGRAM_ID
 
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, Verdict, verdict_of
 from chains.errors import RpcError
+from chains.networks.solana import SOLANA
 from chains.rpc import HttpRpc, Listener, Params, Rpc, decode_answer, read_result
+from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
 from chains.solana.addresses import COMPUTE_BUDGET_PROGRAM, TOKEN_PROGRAM
-from chains.solana.approval_check import check_approval, get_head
-from chains.solana.chain import SOLANA
 from chains.solana.token import build_approve, build_revoke
-from chains.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.solana.verify.approval import check_approval, get_head
 from chains.types import Chain, Token
 from delegation.sandbox import Sandbox
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from chains.evm.erc20 import encode_approve
+from chains.evm.codec.erc20 import encode_approve
 from chains.http import open_http_client
 from chains.rpc import HttpRpc
 from chains.wallets import load_wallet, write_secret_file

@@ -25,7 +25,7 @@ from chains.errors import (
     WillRevertError,
     WrongChainError,
 )
-from chains.evm.erc20 import decode_approve
+from chains.evm.codec.erc20 import decode_approve
 from chains.evm.node import PERMIT2, EvmNode
 from chains.rpc import HttpRpc, Params
 from chains.types import (

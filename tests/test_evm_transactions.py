@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from chains import get_chain, transaction_request, verify_signed
 from chains.errors import SignatureMismatchError
 from chains.evm.addresses import keccak256
-from chains.evm.erc20 import decode_approve
-from chains.evm.signatures import SECP256K1_ORDER
+from chains.evm.codec.erc20 import decode_approve
+from chains.evm.codec.signatures import SECP256K1_ORDER
 from chains.evm.transactions import build_approve
 from chains.types import EvmFee, SignedTransaction
 

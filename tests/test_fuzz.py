@@ -20,16 +20,17 @@ from solders.message import MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 
 from chains.errors import ChainError
-from chains.evm.encoded_transactions import decode_transaction
+from chains.evm.codec.transactions import decode_transaction
 from chains.evm.family import signed_from_raw as evm_signed_from_raw
 from chains.ownership import format_statement, parse_statement
+from chains.rpc.transcript import Exchange
 from chains.solana.family import signed_from_raw as solana_signed_from_raw
-from chains.solana.instructions import walk
 from chains.solana.token import build_approve
 from chains.solana.transactions import parse_wire, read_message
-from chains.transcript import Exchange
+from chains.solana.verify.instructions import walk
 from chains.types import Token
-from delegation import Claim, ClaimedApproval, examination, judge, utc_now, verify_evidence, write_evidence
+from delegation import Claim, ClaimedApproval, judge, utc_now, verify_evidence, write_evidence
+from delegation.audit import nodes as examination
 
 OWNER = Account.from_key("0x" + "11" * 32)
 SPENDER = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"

@@ -17,11 +17,11 @@ from chains import get_chain
 from chains.claims import Expectations, OwnershipCheck, OwnershipClaim
 from chains.errors import SignatureMismatchError
 from chains.evm.addresses import keccak256, to_checksum_address
-from chains.evm.signatures import recover_address
+from chains.evm.codec.signatures import recover_address
 from chains.family import check_ownership
 from chains.ownership import parse_time
+from chains.rpc.transcript import run_offline
 from chains.solana.messages import verify_signature
-from chains.transcript import run_offline
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 # The vectors without a moment of their own mean "now", between 2022 and 2100.

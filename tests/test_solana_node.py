@@ -36,6 +36,7 @@ from chains.errors import (
     WrongChainError,
 )
 from chains.family import open_node, verify_signed
+from chains.networks.solana import SOLANA
 from chains.rpc import HttpRpc
 from chains.solana.addresses import (
     ASSOCIATED_TOKEN_PROGRAM,
@@ -45,7 +46,6 @@ from chains.solana.addresses import (
     TOKEN_PROGRAM,
     get_associated_token_address,
 )
-from chains.solana.chain import SOLANA
 from chains.solana.node import SolanaNode
 from chains.solana.token import build_approve, build_approve_checked, build_revoke
 from chains.solana.transactions import attach_signature

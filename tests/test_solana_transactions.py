@@ -20,6 +20,7 @@ from solders.transaction import VersionedTransaction
 
 from chains.errors import ChainError, InvalidAddressError, InvalidAmountError, SignatureMismatchError, TokenRefusedError
 from chains.family import parse_address, transaction_request, verify_signed
+from chains.networks.solana import SOLANA, SOLANA_DEVNET
 from chains.solana.addresses import (
     NEVER_A_DELEGATE,
     SYSTEM_PROGRAM,
@@ -27,7 +28,6 @@ from chains.solana.addresses import (
     TOKEN_PROGRAM,
     get_associated_token_address,
 )
-from chains.solana.chain import SOLANA, SOLANA_DEVNET
 from chains.solana.fees import PRICE_CAP, PRICE_FLOOR, choose_limit, choose_price
 from chains.solana.token import (
     build_approve,

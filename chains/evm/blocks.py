@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from chains.errors import ContradictionError, NodeError, RpcError
 from chains.evm.answers import parse_hash, parse_object
-from chains.evm.headers import check_header
+from chains.evm.codec.headers import check_header
 from chains.rpc import Rpc
 from chains.types import Block
 

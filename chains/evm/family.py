@@ -26,7 +26,7 @@ def open_rpc(rpc_url: str) -> Rpc:
         from chains.rpc import HttpRpc
 
         return HttpRpc(rpc_url)
-    from chains.evm.socket_rpc import open_socket_rpc
+    from chains.rpc.socket import open_socket_rpc
 
     return open_socket_rpc(rpc_url)
 
@@ -41,7 +41,7 @@ def open_node(chain: Chain, rpc: Rpc) -> EvmNode:
 async def get_decimals(rpc: Rpc, token: str) -> int:
     """Return how many decimals a token says it has; raises `TokenRefusedError` if it does not answer."""
     from chains.errors import TokenRefusedError
-    from chains.evm.erc20 import decode_uint256, encode_decimals
+    from chains.evm.codec.erc20 import decode_uint256, encode_decimals
     from chains.evm.simulation import call_contract
 
     result = await call_contract(rpc, token, encode_decimals(), "latest")
@@ -57,21 +57,21 @@ async def get_decimals(rpc: Rpc, token: str) -> int:
 
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the block that a node gives for `latest`, `safe`, `finalized` or a decimal number."""
-    from chains.evm.approval_check import get_head as ask
+    from chains.evm.verify.approval import get_head as ask
 
     return await ask(chain, rpc, at)
 
 
 async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
     """Return what a node's answers say of an approval, with the state of block `head.number` as "now"."""
-    from chains.evm.approval_check import check_approval as check
+    from chains.evm.verify.approval import check_approval as check
 
     return await check(claim, rpc, head)
 
 
 async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None) -> OwnershipCheck:
     """Return what is established of a signed statement; contract wallets need a node."""
-    from chains.evm.ownership_check import check_ownership as check
+    from chains.evm.verify.ownership import check_ownership as check
 
     return await check(claim, rpc, at)
 
@@ -94,7 +94,7 @@ def signed_from_raw(raw: str) -> SignedTransaction:
 
 def verify_message(owner: str, message: str, signature: str) -> None:
     """Raise `SignatureMismatchError` unless `owner` signed this text (EIP-191)."""
-    from chains.evm.signatures import verify_message as verify
+    from chains.evm.codec.signatures import verify_message as verify
 
     verify(owner, message, signature)
 
@@ -108,6 +108,6 @@ def signing_request(unsigned: EvmTransaction) -> dict[str, object]:
 
 def message_request(owner: str, message: str) -> dict[str, object]:
     """Return the EIP-1193 request by which a wallet signs this text."""
-    from chains.evm.signatures import message_request as request
+    from chains.evm.codec.signatures import message_request as request
 
     return request(owner, message)

@@ -19,7 +19,7 @@ from chains.evm.answers import (
     revert_data,
     together,
 )
-from chains.evm.erc20 import decode_revert
+from chains.evm.codec.erc20 import decode_revert
 from chains.rpc import Rpc
 from chains.types import EvmFee, FeePolicy
 

@@ -20,7 +20,7 @@ from chains.errors import (
 from chains.evm import settlement
 from chains.evm.addresses import DELEGATED_CODE_SIZE, ZERO_ADDRESS, parse_address
 from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
-from chains.evm.erc20 import accepts_approve, decode_uint256, encode_approve
+from chains.evm.codec.erc20 import accepts_approve, decode_uint256, encode_approve
 from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.evm.fees import estimate_fee, will_revert
 from chains.evm.simulation import CallResult, Simulation, Trial, read_allowance, simulate_approval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chains.errors import ContradictionError, NodeError
 from chains.evm.answers import parse_list, parse_quantity
 from chains.evm.blocks import find_block
-from chains.evm.encoded_transactions import DEPOSIT, decode_transaction, encode_transaction, transactions_root
+from chains.evm.codec.transactions import DEPOSIT, decode_transaction, encode_transaction, transactions_root
 from chains.rpc import Rpc
 
 

@@ -23,8 +23,8 @@ from chains.errors import (
 )
 from chains.evm.addresses import parse_address
 from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
-from chains.evm.approval_logs import Pair, approved_value, parse_logs, topic_of
-from chains.evm.erc20 import (
+from chains.evm.codec.approval_logs import Pair, approved_value, parse_logs, topic_of
+from chains.evm.codec.erc20 import (
     APPROVAL_TOPIC,
     decode_revert,
     decode_uint256,

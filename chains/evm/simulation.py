@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from chains.errors import RpcError
 from chains.evm.answers import parse_data, parse_quantity, revert_data, together
-from chains.evm.erc20 import encode_allowance, encode_approve, encode_balance_of, encode_decimals
+from chains.evm.codec.erc20 import encode_allowance, encode_approve, encode_balance_of, encode_decimals
 from chains.rpc import Rpc
 from chains.types import Block
 

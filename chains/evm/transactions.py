@@ -7,9 +7,9 @@ from typing import Final
 
 from chains.errors import SignatureMismatchError
 from chains.evm.addresses import keccak256
-from chains.evm.erc20 import encode_approve
-from chains.evm.rlp_bytes import Item, decode, encode, integer_bytes
-from chains.evm.signatures import recover_address
+from chains.evm.codec.erc20 import encode_approve
+from chains.evm.codec.rlp import Item, decode, encode, integer_bytes
+from chains.evm.codec.signatures import recover_address
 from chains.types import Chain, EvmFee, EvmTransaction, SignedTransaction
 
 # EIP-2718: the transaction type of EIP-1559.

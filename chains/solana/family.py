@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from chains.amounts import MAX_UINT64
 from chains.solana.addresses import parse_address
-from chains.solana.checks import UNLIMITED_THRESHOLD
 from chains.solana.messages import SCHEME, message_request, verify_message
+from chains.solana.refusals import UNLIMITED_THRESHOLD
 from chains.solana.transactions import signed_from_raw, signing_request, verify_signed
 from chains.types import Block, Chain, Node
 
@@ -49,21 +49,21 @@ async def get_decimals(rpc: Rpc, token: str) -> int:
 
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the slot that a node has reached at `latest` (confirmed) or `finalized`; its hash is empty."""
-    from chains.solana.approval_check import get_head as ask
+    from chains.solana.verify.approval import get_head as ask
 
     return await ask(chain, rpc, at)
 
 
 async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
     """Return what a node's answers say of an approval, with the state at a slot not before `head.number` as "now"."""
-    from chains.solana.approval_check import check_approval as check
+    from chains.solana.verify.approval import check_approval as check
 
     return await check(claim, rpc, head)
 
 
 async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None) -> OwnershipCheck:
     """Return what is established of a signed statement; no node is needed."""
-    from chains.solana.ownership_check import check_ownership as check
+    from chains.solana.verify.ownership import check_ownership as check
 
     return await check(claim, rpc)
 

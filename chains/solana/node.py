@@ -22,7 +22,8 @@ from chains.errors import (
 from chains.rpc import Rpc
 from chains.solana.addresses import SYSTEM_PROGRAM, TOKEN_PROGRAMS, get_associated_token_address
 from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, data_bytes, nonsense, take
-from chains.solana.checks import (
+from chains.solana.fees import SIGNATURE_LAMPORTS, SIMULATED_LIMIT, choose_limit, choose_price
+from chains.solana.refusals import (
     OwnerAccounts,
     check_approval,
     check_gas,
@@ -30,7 +31,6 @@ from chains.solana.checks import (
     check_owner,
     find_warnings,
 )
-from chains.solana.fees import SIGNATURE_LAMPORTS, SIMULATED_LIMIT, choose_limit, choose_price
 from chains.solana.token import decode_mint, decode_token_account
 from chains.solana.transactions import (
     build_instructions,

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from chains.errors import KeyFileError, SigningError, WalletRefusedError
-from chains.evm.signatures import SECP256K1_ORDER
+from chains.evm.codec.signatures import SECP256K1_ORDER
 from chains.family import verify_ownership, verify_signed
 from chains.types import EvmTransaction, Family, OwnershipSignature, SignedTransaction, UnsignedTransaction
 from chains.wallets.keys import KeyWallet, encode_text

@@ -109,11 +109,11 @@ async def _verify(
     from chains.claims import Expectations, OwnershipClaim, verdict_of
     from chains.family import parse_address
     from chains.ownership import parse_time
+    from delegation.audit.nodes import ask_ownership
+    from delegation.audit.quorum import report_ownership
+    from delegation.audit.report import Report
     from delegation.cli.verify import tell_report
-    from delegation.examination import ask_ownership
-    from delegation.judgement import report_ownership
     from delegation.models import utc_now
-    from delegation.report import Report
 
     chain = get_chain(network)
     now = utc_now()

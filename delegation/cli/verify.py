@@ -23,10 +23,10 @@ from delegation.cli.session import (
 
 if TYPE_CHECKING:
     from chains.types import Chain
-    from delegation.claims import Claim, ClaimedStatement, Terms
+    from delegation.audit.claims import Claim, ClaimedStatement, Terms
+    from delegation.audit.report import Report
     from delegation.models import Delegation
     from delegation.profile import Profile
-    from delegation.report import Report
 
 _SPELLINGS = {"message_file": "message", "at_time": "at", "rpc_urls": "rpc", "at_block": "block"}
 # Transaction hashes have 66 characters, and signatures of Solana 86 or more; the ids of delegations have 12.
@@ -84,7 +84,7 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
             hint="One of them, and only one.",
         )
     if bundle is not None:
-        from delegation.evidence import verify_evidence
+        from delegation.audit.evidence import verify_evidence
 
         _refuse_options(
             options,
@@ -161,8 +161,8 @@ def _write_new(output: Path, content: bytes) -> None:
 @command
 async def schema_command(session: Session, /, document: str) -> int:
     """Print the JSON Schema of what `verify --json` prints, or of an evidence file."""
-    from delegation.evidence import evidence_schema
-    from delegation.report import report_schema
+    from delegation.audit.evidence import evidence_schema
+    from delegation.audit.report import report_schema
 
     session.print_document(report_schema() if document == "report" else evidence_schema())
     return DONE
@@ -170,7 +170,7 @@ async def schema_command(session: Session, /, document: str) -> int:
 
 def tell_report(session: Session, report: Report) -> int:
     """Print a report and return the exit status of its verdict."""
-    from delegation.report import describe_report
+    from delegation.audit.report import describe_report
 
     if session.as_json:
         session.print_document(report.model_dump(mode="json"))
@@ -202,9 +202,9 @@ def _require_block_hashes(texts: tuple[str, ...]) -> None:
 
 
 async def _examine(session: Session, subject: str, options: dict[str, Any]) -> tuple[Report, bytes]:
-    from delegation.evidence import write_evidence
-    from delegation.examination import examine
-    from delegation.judgement import judge
+    from delegation.audit.evidence import write_evidence
+    from delegation.audit.nodes import examine
+    from delegation.audit.quorum import judge
     from delegation.models import utc_now
 
     _require_block_hashes(options["trusted_blocks"])
@@ -219,7 +219,7 @@ async def _find_claim(
     session: Session, profile: Profile | None, subject: str, options: dict[str, Any]
 ) -> tuple[Claim, tuple[str, ...]]:
     """Return the claim and the nodes to ask, from the options or from the journal."""
-    from delegation.claims import claim_of
+    from delegation.audit.claims import claim_of
     from delegation.errors import InvalidRequestError
     from delegation.models import utc_now
 
@@ -273,8 +273,8 @@ async def _claim_from_options(
     from chains import get_chain
     from chains.amounts import parse_amount
     from chains.family import parse_address
-    from delegation.claimed_asset import claim_approval, find_claimed_asset
-    from delegation.claims import Claim
+    from delegation.audit.assets import claim_approval, find_claimed_asset
+    from delegation.audit.claims import Claim
     from delegation.profile import require_node_url
 
     chain: Chain = get_chain(options["network"]) if profile is None else profile.chain(options["network"])
@@ -299,8 +299,8 @@ async def _claim_from_options(
 
 
 def _terms(options: dict[str, Any], urls: tuple[str, ...]) -> Terms:
-    from delegation.claims import Terms
-    from delegation.examination import majority_of
+    from delegation.audit.claims import Terms
+    from delegation.audit.nodes import majority_of
 
     return Terms(
         at=options["at_block"],
@@ -313,7 +313,7 @@ def _terms(options: dict[str, Any], urls: tuple[str, ...]) -> Terms:
 
 def _read_statement(options: dict[str, Any]) -> ClaimedStatement | None:
     from chains.ownership import parse_time
-    from delegation.claims import ClaimedStatement
+    from delegation.audit.claims import ClaimedStatement
     from delegation.errors import InvalidRequestError
     from delegation.models import utc_now
 

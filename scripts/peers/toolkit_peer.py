@@ -12,7 +12,7 @@ from chains import get_chain
 from chains.claims import Expectations, OwnershipClaim, verdict_of
 from chains.family import check_ownership
 from chains.ownership import parse_statement
-from chains.transcript import run_offline
+from chains.rpc.transcript import run_offline
 
 
 def parse(case: Case) -> bool:

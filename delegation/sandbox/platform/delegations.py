@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chains.claims import Verdict
-from delegation.report import Report
+from delegation.audit.report import Report
 from delegation.sandbox.platform import judge_evm, judge_solana
 from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.context import Context, read_json

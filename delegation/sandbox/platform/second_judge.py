@@ -13,11 +13,11 @@ from typing import Final
 
 from chains.errors import ChainError
 from chains.types import Token
-from delegation.claims import Claim, ClaimedApproval, ClaimedStatement
+from delegation.audit.claims import Claim, ClaimedApproval, ClaimedStatement
+from delegation.audit.nodes import examine
+from delegation.audit.quorum import judge
+from delegation.audit.report import Report
 from delegation.errors import DelegationError
-from delegation.examination import examine
-from delegation.judgement import judge
-from delegation.report import Report
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
 

@@ -1,0 +1,1 @@
+"""Bytes of EVM networks, encoded and decoded strictly; nothing here asks a node."""

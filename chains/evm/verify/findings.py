@@ -1,0 +1,242 @@
+"""Findings about an approval: what was claimed, beside what transaction, logs and the state after it say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chains.amount_check import check_amount, satisfies, show_amount
+from chains.claims import ApprovalClaim, Finding, Method, Verdict
+from chains.evm.codec.approval_logs import (
+    ApprovalLog,
+    Execution,
+    Pair,
+    Walk,
+    approval_of,
+    name_carrier,
+    operation_failed,
+    read_direct,
+)
+from chains.types import Token
+
+_MEANS: Final = {
+    "permit": "by a signed permit (EIP-2612)",
+    "increase-allowance": "by increaseAllowance",
+    "decrease-allowance": "by decreaseAllowance",
+    "safe": "by a Safe transaction of the owner",
+    "erc4337": "by a user operation of the owner (ERC-4337)",
+    "eip7702": "by the code that the owner's account delegates to (EIP-7702)",
+    "batch": "by a call of the owner's contract wallet",
+    "contract": "by a contract that the transaction called",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a transaction did to the pair of a claim.
+
+    `authorised` is what it approved in base units, None where it approved nothing; `log` is the last approval among its
+    logs.
+    """
+
+    findings: tuple[Finding, ...]
+    method: Method | None = None
+    via: str | None = None
+    authorised: int | None = None
+    log: ApprovalLog | None = None
+
+
+def judge_status(status: int) -> Finding:
+    """Return whether the transaction succeeded (attack A1)."""
+    if status == 1:
+        return Finding("status", "VERIFIED", "The transaction succeeded.")
+    message = "The transaction failed: whatever its calldata says, it approved nothing."
+    return Finding("status", "REFUTED", message, expected="1", found="0")
+
+
+def judge_form(claim: ApprovalClaim, pair: Pair, execution: Execution, walked: Walk, *, delegated: bool) -> Judgement:
+    """Return what a transaction that succeeded approved: by its calldata, else by its logs."""
+    own = [log for log in walked.approvals if log.transaction == execution.transaction.hash]
+    direct = read_direct(execution.transaction)
+    if direct is not None and (execution.transaction.to == pair.token or not own):
+        return _judge_direct(claim, pair, execution, own, *direct)
+    return _judge_logs(claim, pair, execution, own, delegated=delegated)
+
+
+def _judge_direct(
+    claim: ApprovalClaim,
+    pair: Pair,
+    execution: Execution,
+    own: Sequence[ApprovalLog],
+    spender: str,
+    amount: int,
+    too_many: int,
+) -> Judgement:
+    transaction = execution.transaction
+    fits = (transaction.to, transaction.sender, spender) == (pair.token, pair.owner, pair.spender)
+    log = own[-1] if own and fits else None
+    if log is not None:
+        # A token may cap what it is told; then the log says what counts.
+        amount = log.value
+    flagged = f" Its calldata has {too_many} bytes too many, which the token ignores." if too_many else ""
+    findings = (
+        Finding(
+            "approval", "VERIFIED", "The transaction itself calls approve and nothing else (direct form)." + flagged
+        ),
+        _match("token", "the token approved", pair.token, str(transaction.to)),
+        _match("owner", "the signer of the approval", pair.owner, transaction.sender),
+        _match("spender", "the spender approved", pair.spender, spender),
+        check_amount(claim, amount),
+    )
+    return Judgement(findings, "direct", None, amount if fits else None, log)
+
+
+def _judge_logs(
+    claim: ApprovalClaim, pair: Pair, execution: Execution, own: Sequence[ApprovalLog], *, delegated: bool
+) -> Judgement:
+    if not own:
+        return Judgement(tuple(_near_misses(pair, execution)))
+    last = next((log for log in reversed(own) if log.kind != "spend"), None)
+    if last is None:
+        message = (
+            "The Approval log of this transaction is that of a spend: the spender moved tokens of the owner, and the "
+            f"log says what remains of an allowance made earlier: {show_amount(claim, own[-1].value)}. The "
+            "owner approved nothing here."
+        )
+        return Judgement((Finding("spend-log", "REFUTED", message, found=str(own[-1].value)),))
+    if last.kind == "unclear":
+        message = (
+            "The Approval log of this transaction goes together with a transfer of the owner's tokens and cannot be "
+            "told from that of a spend, so it is not accepted as an approval. Approve in a transaction that pays "
+            "nothing."
+        )
+        return Judgement((Finding("spend-log", "UNDETERMINED", message, found=str(last.value)),), "logs")
+    via = name_carrier(pair, execution, last.position, delegated=delegated)
+    said = f"The token's log says that the owner approved, {_MEANS[via]} (method logs, {via})."
+    findings = [
+        Finding("approval", "VERIFIED", said),
+        _match("token", "the token that logged", pair.token, pair.token),
+        _match("owner", "the owner of the approval", pair.owner, pair.owner),
+        _match("spender", "the spender approved", pair.spender, pair.spender),
+        check_amount(claim, last.value),
+    ]
+    before = [log.value for log in own if log.kind == "approval" and log.position < last.position]
+    if not satisfies(claim, last.value) and any(satisfies(claim, value) for value in before):
+        findings.append(_overruled(claim, claim.amount, last.value, "later in the same transaction"))
+    return Judgement(tuple(findings), "logs", via, last.value, last)
+
+
+def _near_misses(pair: Pair, execution: Execution) -> list[Finding]:
+    """Say what a transaction approved instead, if anything (attacks A3, A4 and A8)."""
+    found: dict[str, Finding] = {}
+    for log in execution.logs:
+        if (approval := approval_of(log)) is None:
+            continue
+        other, _ = approval
+        same = (other.token == pair.token, other.owner == pair.owner, other.spender == pair.spender)
+        if same == (False, True, True):
+            found.setdefault("token", _match("token", "the contract that logged the approval", pair.token, other.token))
+        elif same == (True, True, False):
+            found.setdefault("spender", _match("spender", "the spender approved", pair.spender, other.spender))
+        elif same == (True, False, True):
+            found.setdefault("owner", _match("owner", "the owner who approved", pair.owner, other.owner))
+    if found:
+        return list(found.values())
+    if operation_failed(pair.owner, execution.logs):
+        why = "The owner's wallet logs that the call it was to make failed, although the transaction succeeded."
+    else:
+        why = (
+            "The transaction is no call of approve and has no log of the token that names this owner and this spender."
+        )
+    return [Finding("approval", "REFUTED", f"{why} Nothing was approved.")]
+
+
+def judge_last(claim: ApprovalClaim, judgement: Judgement, walked: Walk, *, complete: bool) -> Finding | None:
+    """Return whether a later approval of the same block replaced this one (attack A6); None where that is unknown."""
+    if judgement.log is None or not complete or any(each.rule == "last-approval" for each in judgement.findings):
+        return None
+    last = later_approval(judgement, walked)
+    if last is None or last.value == judgement.authorised:
+        return Finding("last-approval", "VERIFIED", "It is the last approval of this owner and spender in its block.")
+    if last.kind == "unclear":
+        message = f"{last.transaction} of the same block logs another amount, by an approval or by a spend."
+        return Finding("last-approval", "UNDETERMINED", message, str(judgement.authorised), str(last.value))
+    return _overruled(claim, judgement.authorised or 0, last.value, f"later in the same block, in {last.transaction}")
+
+
+def later_approval(judgement: Judgement, walked: Walk) -> ApprovalLog | None:
+    """Return the last log of the block, after that of the approval, that is not one of a spend; None if none is."""
+    if judgement.log is None:
+        return None
+    at = walked.approvals.index(judgement.log)
+    return next((log for log in reversed(walked.approvals[at + 1 :]) if log.kind != "spend"), None)
+
+
+def _overruled(claim: ApprovalClaim, earlier: int, last: int, where: str) -> Finding:
+    message = (
+        f"It approved {show_amount(claim, earlier)}, and {where} the owner approved "
+        f"{show_amount(claim, last)}: the last approval counts."
+    )
+    return Finding("last-approval", "REFUTED", message, expected=str(earlier), found=str(last))
+
+
+def judge_post_state(
+    claim: ApprovalClaim, judgement: Judgement, walked: Walk, answer: int | str | None, *, complete: bool
+) -> Finding:
+    """Compare the allowance at the end of the block with what the approvals and spends in it leave (rules 12 and 15).
+
+    `answer` is what the token says, None if it answers no number, or a text that says why it could not be asked.
+    """
+    if isinstance(answer, str):
+        needed = judgement.method == "logs" or judgement.log is None
+        consequence = (
+            "without it this approval cannot be accepted"
+            if needed
+            else "calldata and log of the approval show it all the same"
+        )
+        message = f"The allowance at the end of the block could not be read ({answer}); {consequence}."
+        return Finding("post-state", "UNDETERMINED" if needed else "VERIFIED", message)
+    authorised = judgement.authorised or 0
+    expected = authorised
+    if complete and judgement.log is not None and walked.allowance is not None:
+        expected = walked.allowance
+    if answer is None:
+        message = (
+            f"{claim.token.address} answers no allowance on {claim.chain.title}: it is not the contract of a token."
+        )
+        return Finding("post-state", "REFUTED", message, expected=str(expected))
+    shown = show_amount(claim, answer)
+    verdict: Verdict = "VERIFIED"
+    if answer == authorised:
+        message = f"At the end of its block the allowance is what was approved: {shown}."
+    elif answer == expected or (answer < expected and complete and expected - answer <= walked.moved):
+        message = f"At the end of its block the allowance is {shown}, as what followed it in the block left it."
+    elif not complete:
+        verdict = "UNDETERMINED"
+        message = f"At the end of its block the allowance is {shown}; what else the block did to it is not known."
+    else:
+        verdict = "REFUTED"
+        message = (
+            f"At the end of its block the allowance is {shown}, and what the block's logs leave is "
+            f"{show_amount(claim, expected)}: the approval did not take effect as it is logged."
+        )
+    return Finding("post-state", verdict, message, expected=str(expected), found=str(answer))
+
+
+def judge_decimals(token: Token, found: int | None) -> Finding:
+    """Compare the decimals that the claim's amounts are read with against the token's own (attack A11)."""
+    if found is None:
+        message = f"{token.address} does not say how many decimals it has; amounts are read with {token.decimals}."
+        return Finding("decimals", "UNDETERMINED", message, expected=str(token.decimals))
+    if found == token.decimals:
+        return Finding("decimals", "VERIFIED", f"The token has {found} decimals.", str(token.decimals), str(found))
+    message = f"The token has {found} decimals, not {token.decimals}: amounts would be wrong by powers of ten."
+    return Finding("decimals", "REFUTED", message, expected=str(token.decimals), found=str(found))
+
+
+def _match(rule: str, what: str, expected: str, found: str) -> Finding:
+    if expected == found:
+        return Finding(rule, "VERIFIED", f"{what[0].upper()}{what[1:]} is {found}.", expected, found)
+    message = f"{what[0].upper()}{what[1:]} is {found}, and the claim says {expected}."
+    return Finding(rule, "REFUTED", message, expected=expected, found=found)

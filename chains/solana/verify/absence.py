@@ -1,0 +1,105 @@
+"""What became of a transaction that a node does not serve: nothing of it is a failure, null is not "no" (rule 16)."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import Final
+
+from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
+from chains.errors import NodeError, RpcError, SignatureMismatchError
+from chains.rpc import Rpc
+from chains.solana.answers import account_data, nonsense, take, why_unknown
+from chains.solana.verify.inclusion import LEVELS, ask_status, has_known_version, nonce_account, verify_transaction
+from chains.types import Block
+
+_NONCE_SIZE: Final = 80
+
+
+async def explain_absence(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:
+    """Return what is known of a transaction that a node does not serve; its verdict is always UNDETERMINED.
+
+    With the signed bytes of the claim it is told whether the transaction can still land, and with the block that is
+    said to have held it whether that block is gone.
+    """
+    finality = None
+    try:
+        reached, status = await ask_status(rpc, claim.transaction)
+        if status is not None:
+            level = status.get("confirmationStatus")
+            finality = level if level in LEVELS else None
+            state: State | None = "pending" if finality == "processed" else None
+            message = "The node knows the transaction and does not serve it yet: ask again, or ask another node."
+        elif reached < max(head.number, claim.block.number if claim.block else 0):
+            state, message = None, f"The node is behind, at slot {reached}, and does not know the transaction yet."
+        else:
+            state, message = await _explain_unknown(claim, rpc)
+    except NodeError as error:
+        state, message = None, f"Whether the transaction is known could not be found out: {why_unknown(error)}"
+    finding = Finding("transaction", "UNDETERMINED", message, expected=claim.transaction)
+    return ApprovalCheck(
+        findings=(finding,),
+        state=state,
+        head=head,
+        finality=finality,
+        facts={"transaction": claim.transaction, "status": "unknown"},
+    )
+
+
+async def _explain_unknown(claim: ApprovalClaim, rpc: Rpc) -> tuple[State | None, str]:
+    unknown = "The node does not know the transaction, in its history as far as that reaches"
+    if claim.block is not None:
+        gone, words = await _ask_block(claim, claim.block.number, rpc)
+        unknown = f"{unknown}, and {words}"
+        if gone:
+            return "reorganised", f"{unknown}."
+    if claim.raw is None:
+        return None, f"{unknown}. That is no failure: it may not have been sent, or be older than that history."
+    try:
+        raw = b64decode(claim.raw, validate=True)
+        if not has_known_version(raw):
+            return None, f"{unknown}; its signed bytes are of a version that this toolkit does not know: upgrade it."
+        message = verify_transaction(raw, claim.transaction)
+    except ValueError:
+        return None, f"{unknown}, and the signed bytes of the claim are not base64."
+    except SignatureMismatchError as error:
+        return None, f"{unknown}, and the signed bytes of the claim do not belong to it: {error.message}"
+    blockhash = message.recent_blockhash
+    nonce = nonce_account(message)
+    if nonce is not None:
+        answer = await rpc.request("getAccountInfo", [nonce, {"encoding": "base64", "commitment": "confirmed"}])
+        account = take(answer, dict).get("value")
+        data = account_data(account) if account is not None else b""
+        if len(data) == _NONCE_SIZE and data[40:72] == bytes(blockhash):
+            return "pending", f"{unknown}. It has a durable nonce that is still unused: it can land at any time (A41)."
+        return "dropped", f"{unknown}, and its durable nonce was used or is gone: it can never land."
+    # A bank that is not final yet may know a blockhash that the finalized one does not, and the other way round.
+    for commitment in ("processed", "finalized"):
+        answer = await rpc.request("isBlockhashValid", [str(blockhash), {"commitment": commitment}])
+        valid = take(answer, dict).get("value")
+        if not isinstance(valid, bool):
+            raise nonsense(answer)
+        if valid:
+            return "pending", f"{unknown}. It is signed and its blockhash is still valid: it can still land."
+    return "dropped", (
+        f"{unknown}, and its blockhash is not valid any more: it cannot land now. That it never landed is not proved: "
+        "the node's history may not reach that far back."
+    )
+
+
+async def _ask_block(claim: ApprovalClaim, slot: int, rpc: Rpc) -> tuple[bool, str]:
+    """Return whether the block that is said to have held the transaction is there without it, and in words."""
+    config = {
+        "transactionDetails": "signatures",
+        "rewards": False,
+        "maxSupportedTransactionVersion": 0,
+        "commitment": "confirmed",
+    }
+    try:
+        block = await rpc.request("getBlock", [slot, config])
+    except RpcError as error:
+        # "Skipped, or missing": the node does not tell which, so this shows nothing.
+        return False, f"its block at slot {slot} cannot be had ({error.message})"
+    if block is None:
+        return False, f"its block at slot {slot} cannot be had"
+    gone = claim.transaction not in take(block, list, "signatures")
+    return gone, f"the block at slot {slot}, said to have held it, {'does not hold' if gone else 'lists'} it"

@@ -1,0 +1,221 @@
+"""What has become of an approval: the token account as it is now, and the transactions on it since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chains.amount_check import show_amount
+from chains.claims import ApprovalClaim, State
+from chains.errors import NodeError, RpcError
+from chains.rpc import Rpc
+from chains.solana.addresses import TOKEN_PROGRAMS
+from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, nonsense, take, take_slot, why_unknown
+from chains.solana.refusals import UNLIMITED_THRESHOLD
+from chains.solana.token import TokenAccount, decode_token_account
+from chains.solana.verify.inclusion import Landed, ask_transaction, read_landed
+from chains.solana.verify.instructions import Outcome, TokenCall, read_token_call, walk
+
+_MOST_ACCOUNTS: Final = 100  # of one getMultipleAccounts
+_HISTORY: Final = 25  # newer transactions of the token account that are read
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Accounts of one slot as a node gave them, None for those that are not there."""
+
+    slot: int
+    commitment: str
+    found: dict[str, Any]
+
+    def program_of(self, address: str) -> str | None:
+        """Return the program that owns an account, None if there is no account."""
+        account = self.found[address]
+        return None if account is None else take(account, str, "owner")
+
+    def data_of(self, address: str) -> bytes:
+        """Return the data of an account; raise `NodeError` if there is none."""
+        return account_data(self.found[address])
+
+    def token_account(self, address: str) -> TokenAccount | None:
+        """Return a token account, None if it was closed; raise `NodeError` if its bytes are none."""
+        program = self.program_of(address)
+        # Anybody can send lamports to the address of an account that was closed; it is then the system's.
+        return decode_token_account(program, self.data_of(address)) if program in TOKEN_PROGRAMS else None
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The bytes of the accounts with their slot, as JSON."""
+        held = {
+            address: None if account is None else {"owner": account["owner"], "data": account["data"][0]}
+            for address, account in self.found.items()
+        }
+        return {"slot": self.slot, "commitment": self.commitment, "found": held}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What has become of an approval, and why; `since` is the later transaction that shows it.
+
+    `state` is None where it cannot be told (`unknown`), and where nothing was approved that something could become of.
+    """
+
+    state: State | None
+    message: str
+    since: Landed | None = None
+    unknown: bool = False
+
+
+async def ask_accounts(rpc: Rpc, addresses: list[str], min_slot: int) -> Accounts:
+    """Return accounts of one slot not before `min_slot`, at `finalized` if the node has got that far, or `confirmed`.
+
+    Raises `NodeError` if it is behind; it is not waited for, so that a check can be made again offline.
+    """
+    if len(addresses) > _MOST_ACCOUNTS:
+        raise NodeError("The transaction touches more token accounts than can be read at one slot.")
+    for commitment in ("finalized", "confirmed"):
+        config = {"encoding": "base64", "commitment": commitment, "minContextSlot": min_slot}
+        try:
+            answer = await rpc.request("getMultipleAccounts", [addresses, config])
+        except RpcError as error:
+            if error.code != MIN_CONTEXT_SLOT_NOT_REACHED:
+                raise
+            continue
+        slot, accounts = take_slot(answer, "context", "slot"), take(answer, list, "value")
+        if len(accounts) != len(addresses):
+            raise nonsense(answer)
+        if slot >= min_slot:
+            read = Accounts(slot, commitment, dict(zip(addresses, accounts, strict=True)))
+            for address in addresses:
+                if read.program_of(address) is not None:
+                    read.data_of(address)
+            return read
+    raise NodeError(
+        f"The node is behind: it has not reached slot {min_slot} yet.",
+        hint="Nothing was lost. Try again in a minute, or name another node.",
+        expected=min_slot,
+    )
+
+
+async def find_standing(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, rpc: Rpc) -> Standing:
+    """Return what has become of what a transaction did, from the account as it is now and, where needed, its history.
+
+    A spent-out and a revoked allowance look the same in the account: only its history tells them apart (rule 36).
+    """
+    standing = _from_account(claim, outcome, account)
+    if standing is not None:
+        return standing
+    remaining = account.allowance_of(claim.spender) if account else 0
+    return await _follow(claim, outcome, remaining, rpc)
+
+
+def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> Standing | None:
+    """Return what has become of an approval where the account as it is now tells it, else None."""
+    if outcome.last.authority != claim.owner or (account is not None and account.mint != claim.token.address):
+        return Standing(None, "The transaction approves nothing of this owner and token, so nothing became of it.")
+    remaining = account.allowance_of(claim.spender) if account else 0
+    if account is not None and account.owner != claim.owner:
+        return Standing(
+            "replaced" if remaining else "revoked",
+            f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
+        )
+    if claim.amount < UNLIMITED_THRESHOLD and remaining > claim.amount:
+        return Standing("exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed.")
+    if claim.amount == 0:
+        return Standing("revoked", "The spender can take nothing from this account, as claimed.")
+    if account is None:
+        return Standing("revoked", "The token account was closed, and its delegate went with it.")
+    if claim.spender not in [approval.delegate for approval in outcome.approvals]:
+        return Standing(None, "The transaction approves nothing for this spender, so nothing became of it.")
+    if account.delegate is not None and account.delegate != claim.spender:
+        return Standing("replaced", f"The account's only delegate is now {account.delegate}.")
+    authorised = outcome.last.amount if outcome.last.delegate == claim.spender else 0
+    if account.delegate is not None and remaining == 0:
+        return Standing("revoked", "An Approve of 0 took it back: the delegate is still named, with nothing left.")
+    if remaining and remaining == authorised:
+        return Standing("active", "The account allows exactly what the transaction approved.")
+    if remaining > authorised:
+        return Standing("replaced", f"A later approval of the same spender allows {show_amount(claim, remaining)}.")
+    if outcome.last.amount == 0:
+        return Standing("revoked", f"The transaction itself took it back ({_named(outcome.last)}).")
+    if outcome.last.delegate != claim.spender:
+        return Standing("replaced", f"The transaction itself approved {outcome.last.delegate} in its place.")
+    if remaining == outcome.left:
+        return Standing("reduced", "The spender took it, or part of it, in the same transaction.")
+    return None
+
+
+@dataclass(slots=True)
+class _Spends:
+    """What the spender took since, and what it would take to explain the account as it is."""
+
+    missing: int
+    newest: str = ""
+
+
+async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: Rpc) -> Standing:
+    """Read the newer transactions of the token account, the newest first, until they explain what is left."""
+    spends = _Spends(outcome.left - remaining)
+    problem = "its transactions since then do not explain it"
+    try:
+        config = {"limit": _HISTORY, "until": claim.transaction, "commitment": "confirmed"}
+        listed = take(await rpc.request("getSignaturesForAddress", [outcome.source, config]), list)
+        if len(listed) >= _HISTORY:
+            problem = f"its {_HISTORY} newest transactions do not reach back to the approval"
+        for entry in listed:
+            if take(entry, dict).get("err") is None:
+                seen = await _ask_later(rpc, take(entry, str, "signature"))
+                standing = _explain(claim, outcome.source, seen, spends, remaining)
+                if standing is not None:
+                    return standing
+    except NodeError as error:
+        problem = f"its history could not be read ({why_unknown(error)})"
+    if remaining:
+        return Standing(
+            "reduced",
+            f"{show_amount(claim, remaining)} are left. Whether all the rest was spent, or a later approval was "
+            f"smaller, is not known: {problem}.",
+        )
+    message = f"The account has no delegate. Whether it was spent or revoked is not known: {problem}."
+    return Standing(None, message, unknown=True)
+
+
+def _explain(claim: ApprovalClaim, source: str, seen: Landed, spends: _Spends, remaining: int) -> Standing | None:
+    """Return what a later transaction shows, or None if older ones have to be read."""
+    if seen.meta is None or seen.error is not None:
+        raise NodeError(f"the node lists {seen.signature} as successful and does not serve it so")
+    for done in reversed([read_token_call(call) for call in walk(seen.message, seen.meta)]):
+        if done is None or done.to_itself:
+            continue
+        if done.kind == "unknown" and source in done.signers:
+            raise NodeError(f"the transaction {seen.signature} holds an instruction that this toolkit does not know")
+        if done.source != source:
+            continue
+        if done.kind == "spend" and done.authority == claim.spender:
+            spends.missing -= done.amount
+            spends.newest = spends.newest or seen.signature
+            if remaining == 0 or spends.missing <= 0:
+                how = "all of it" if remaining == 0 else "the rest"
+                return Standing("reduced", f"The spender took {how}, last in {spends.newest}.", seen)
+        elif done.kind == "spend" and done.authority != claim.owner:
+            return Standing("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
+        elif done.kind == "spend":
+            continue  # the owner's own transfers leave the allowance alone
+        elif done.delegate is not None and done.amount:
+            what = f"an approval of {show_amount(claim, done.amount)} for {done.delegate}"
+            return Standing("replaced", f"It was followed by {what} in {seen.signature}.", seen)
+        else:
+            return Standing("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
+    return None
+
+
+async def _ask_later(rpc: Rpc, signature: str) -> Landed:
+    answer = await ask_transaction(rpc, signature)
+    if answer is None:
+        raise NodeError(f"the node lists {signature} and does not serve it")
+    return read_landed(answer, signature)
+
+
+def _named(done: TokenCall) -> str:
+    names = {"revoke": "Revoke", "set_owner": "SetAuthority", "close": "CloseAccount"}
+    return names.get(done.kind, "an Approve of 0")

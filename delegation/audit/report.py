@@ -1,0 +1,172 @@
+"""Reports: what a verification found, as a document with a stable schema and in words."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from chains.amount_check import show_amount
+from chains.claims import Amounts, Finding, Method, State, Verdict
+from chains.types import Block
+from delegation.audit.claims import Claim, Tier, approval_claim
+from delegation.models import Frozen
+
+_FROM_A_FILE: Final = (
+    "If you read this from a file, that these nodes gave these answers is the word of whoever made the file."
+)
+
+TIER_MEANINGS: Final[dict[Tier, str]] = {
+    "T0": f"This rests on the word of one operator of nodes. {_FROM_A_FILE}",
+    "T1": "Operators of nodes that are independent of each other say the same; nothing of it is proved. "
+    f"{_FROM_A_FILE}",
+    "T2": "That the transaction is in the chain and what the chain allows are proved under block hashes; these hashes "
+    f"themselves rest on the nodes that were asked. {_FROM_A_FILE}",
+    "T3": "That the transaction is in the chain and what the chain allows are proved under block hashes that you have "
+    "named as authentic.",
+}
+
+FINALITY_MEANINGS: Final[dict[str, str]] = {
+    "included": "The transaction is in a block that can still be replaced.",
+    "safe": "The transaction is in a block that would be replaced only if a large part of the validators, or of a "
+    "rollup's data on Ethereum, failed.",
+    "finalized": "The transaction is in a block that cannot be replaced any more.",
+    "soft": "Linea's sequencer, one operator, has put the transaction into a block; nothing on Ethereum holds it yet.",
+    "hard": "The transaction is in a Linea block that is proved on Ethereum, in a block of Ethereum that is final.",
+    "processed": "One node has executed the transaction; it can still vanish.",
+    "confirmed": "Two thirds of the stake have voted for the slot of the transaction; it is not rooted yet.",
+}
+
+STATE_MEANINGS: Final[dict[State, str]] = {
+    "active": "It stands as it was made.",
+    "reduced": "It was spent from since.",
+    "replaced": "Something else has taken its place.",
+    "revoked": "It was taken back.",
+    "exceeds": "The chain now allows MORE than was claimed.",
+    "pending": "The transaction waits to be put into a block.",
+    "dropped": "No block holds the transaction and its place is free: it was dropped, and can be sent again.",
+    "reorganised": "The block that held the transaction is no longer part of the chain.",
+}
+
+
+class EndpointReport(Frozen):
+    """What became of one node: `agrees` with the result, `differs`, could not tell (`abstains`), or is `rejected`
+    because it did not answer or its answers contradict each other; `message` says why."""
+
+    url: str
+    operator: str
+    standing: Literal["agrees", "differs", "abstains", "rejected"]
+    message: str | None = None
+
+
+class OwnershipReport(Frozen):
+    """How ownership was established; the fields are those of `chains.claims.OwnershipCheck`."""
+
+    method: str | None
+    normalised: str | None = None
+    block: Block | None = None
+    delegate: str | None = None
+    not_checked: tuple[str, ...] = ()
+
+
+class Report(Frozen):
+    """What a verification found.
+
+    `block` is the block (slot) whose state counts as now, `included` that of the transaction. Amounts are base units;
+    None where unknown. `state` says what has become of the approval since; the verdict is about the claim itself.
+    """
+
+    format: Literal["delegation-report/1"] = "delegation-report/1"
+    verdict: Verdict
+    claim: Claim | None = None
+    method: Method | None = None
+    via: str | None = None
+    state: State | None = None
+    findings: tuple[Finding, ...]
+    amounts: Amounts = Amounts()
+    blocked: tuple[str, ...] = ()
+    block: Block | None = None
+    included: Block | None = None
+    finality: str | None = None
+    finality_meaning: str | None = None
+    tier: Tier | None = None
+    tier_meaning: str | None = None
+    ownership: OwnershipReport | None = None
+    endpoints: tuple[EndpointReport, ...] = ()
+    checked_at: AwareDatetime
+    software: dict[str, str] = Field(default_factory=dict)
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a report."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Report.model_json_schema(mode="serialization")}
+
+
+@cache
+def software_versions() -> dict[str, str]:
+    """Return the versions of this toolkit and of the libraries whose judgement a report rests on (rule 17).
+
+    What runs from a folder without being installed has the version `unknown`.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    def find(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "unknown"
+
+    return {name: find(name) for name in ("delegation-toolkit", "coincurve", "safe-pysha3", "solders")}
+
+
+def describe_report(report: Report) -> list[tuple[str, str]]:
+    """Return a report as (label, words), each rule that was checked on a line of its own."""
+    lines = [
+        (finding.rule, f"{finding.verdict}: {finding.message}{_difference(finding)}") for finding in report.findings
+    ]
+    if report.method is not None:
+        lines.append(("method", report.method if report.via is None else f"{report.method}, by {report.via}"))
+    if report.claim is not None:
+        claim, amounts = approval_claim(report.claim.approval), report.amounts
+        lines += [
+            (label, show_amount(claim, amount))
+            for label, amount in (
+                ("authorised", amounts.authorised),
+                ("remaining", amounts.remaining),
+                ("balance", amounts.balance),
+                ("spendable", amounts.spendable),
+            )
+            if amount is not None
+        ]
+    lines += [("blocked", reason) for reason in report.blocked]
+    if report.state is not None:
+        lines.append(("now", f"{report.state.upper()}: {STATE_MEANINGS[report.state]}"))
+    if report.included is not None:
+        lines.append(("included in", _block(report.included)))
+    if report.block is not None:
+        lines.append(("state read at", _block(report.block)))
+    if report.finality is not None:
+        lines.append(("finality", f"{report.finality}: {report.finality_meaning}"))
+    if report.tier is not None:
+        lines.append(("trust", f"{report.tier}: {report.tier_meaning}"))
+    if report.ownership is not None:
+        owned = report.ownership
+        lines.append(("signed as", owned.method or "nothing that is known"))
+        if owned.not_checked:
+            lines.append(("not checked", f"{', '.join(owned.not_checked)}: nobody said what to expect"))
+    for endpoint in report.endpoints:
+        lines.append(
+            ("node", f"{endpoint.url} {endpoint.standing}{f': {endpoint.message}' if endpoint.message else ''}")
+        )
+    return lines
+
+
+def _difference(finding: Finding) -> str:
+    if finding.verdict == "VERIFIED" or (finding.expected is None and finding.found is None):
+        return ""
+    return f" Expected {finding.expected}, found {finding.found}."
+
+
+def _block(block: Block) -> str:
+    return f"block {block.number} ({block.hash})" if block.hash else f"slot {block.number}"

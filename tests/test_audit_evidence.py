@@ -1,0 +1,369 @@
+"""Evidence files: written once, verified again with no network, and worth nothing once a single byte is another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from line_lab import open_line
+from relay import falsified, relay
+
+from chains.rpc import HttpRpc
+from delegation import Claim, Report, Terms, examine, judge, utc_now, verify_evidence, write_evidence
+from delegation.audit import nodes as examination
+from delegation.audit.claims import claim_of
+from delegation.audit.evidence import evidence_schema
+from delegation.sandbox import Sandbox
+
+AMOUNT = "5000"
+# Other questions only add to a report: what bars a spend, the code of the owner's account, the finality of the block.
+BEARING = {
+    "eth_chainId",
+    "eth_getTransactionByHash",
+    "eth_getTransactionReceipt",
+    "eth_getBlockByNumber",
+    "eth_getBlockReceipts",
+    "eth_call",
+    "eth_createAccessList",
+    "eth_getProof",
+    "getGenesisHash",
+    "getTransaction",
+    "getMultipleAccounts",
+}
+
+
+@dataclass(frozen=True)
+class Filed:
+    """An evidence file, and the report that it was written with."""
+
+    file: bytes
+    report: Report
+    access_token: str
+
+    @property
+    def content(self) -> Any:
+        return json.loads(self.file)
+
+
+async def file_evidence(claim: Claim, url: str, access_token: str) -> Filed:
+    testimonies = await examine(claim, [url])
+    report = judge(claim, testimonies, now=utc_now())
+    return Filed(write_evidence(claim, testimonies, report), report, access_token)
+
+
+@pytest.fixture(scope="module", params=["linea", "solana"])
+async def filed(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Filed:
+    """Evidence of a whole delegation, with its statement, as the journal holds it."""
+    async with open_line(sandbox, tmp_path_factory.mktemp("line"), request.param) as line:
+        done = await line.carry(AMOUNT)
+        chain = line.doors.node.chain
+        claim = claim_of(done, chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        return await file_evidence(claim, chain.rpc_url, sandbox.document.gateway.access_token)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket can be opened any more."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+def sealed(content: Any) -> bytes:
+    """Return a file with these contents whose digest fits, as a forger who knows the format makes it."""
+
+    def canonical(value: Any) -> bytes:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    content = content | {"digest": ""}
+    for number, endpoint in enumerate(content["endpoints"]):
+        for index, exchange in enumerate(endpoint["exchanges"]):
+            name = f"endpoints/{number}/exchanges/{index}/body"
+            if exchange["body"] is not None:
+                content["manifest"][name] = hashlib.sha256(exchange["body"].encode()).hexdigest()
+    return canonical(content | {"digest": hashlib.sha256(canonical(content)).hexdigest()})
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_same_report_follows_with_no_network(filed: Filed) -> None:
+    again = verify_evidence(filed.file)
+    assert again == filed.report
+    assert again.verdict == "VERIFIED"
+    assert again.ownership is not None
+
+
+def test_the_file_is_canonical_json_and_its_manifest_names_every_body(filed: Filed) -> None:
+    assert sealed(filed.content) == filed.file
+    bodies = sum(len(endpoint["exchanges"]) for endpoint in filed.content["endpoints"])
+    assert len(filed.content["manifest"]) == bodies > 4
+
+
+def test_the_file_holds_claim_statement_signature_transaction_and_tier(filed: Filed) -> None:
+    content = filed.content
+    assert content["claim"]["approval"]["transaction"] == filed.report.claim.approval.transaction  # type: ignore[union-attr]
+    assert content["claim"]["statement"]["signature"]
+    assert content["report"]["tier"] in {"T0", "T2"}
+    (exhibits,) = content["exhibits"].values()
+    assert exhibits
+
+
+def test_a43_the_file_holds_no_secret(filed: Filed) -> None:
+    assert filed.access_token.encode() not in filed.file
+
+
+def test_every_flipped_byte_is_noticed(filed: Filed) -> None:
+    chance = random.Random(3)
+    places = {*range(40), *(chance.randrange(len(filed.file)) for _ in range(260)), len(filed.file) - 1}
+    for place in sorted(places):
+        flipped = bytearray(filed.file)
+        flipped[place] ^= 1 << chance.randrange(8)
+        assert verify_evidence(bytes(flipped)).verdict in {"REFUTED", "UNDETERMINED"}, place
+
+
+def test_other_spellings_of_the_same_json_are_refused(filed: Filed) -> None:
+    for spelling in (json.dumps(filed.content).encode(), filed.file + b" ", filed.file.rstrip(), b" " + filed.file):
+        assert verify_evidence(spelling).verdict == "REFUTED"
+
+
+def test_a_conclusion_that_does_not_follow_from_the_answers_is_refuted(filed: Filed) -> None:
+    def change_state(content: Any) -> None:
+        content["report"]["state"] = "revoked"
+
+    def change_amount(content: Any) -> None:
+        content["report"]["amounts"]["remaining"] = "7"
+
+    def change_exhibit(content: Any) -> None:
+        next(iter(content["exhibits"].values()))["forged"] = True
+
+    def drop_exhibits(content: Any) -> None:
+        content["exhibits"] = {}
+
+    for change in (change_state, change_amount, change_exhibit, drop_exhibits):
+        content = filed.content
+        change(content)
+        report = verify_evidence(sealed(content))
+        assert report.verdict == "REFUTED", change.__name__
+        assert report.findings[-1].rule == "evidence"
+
+
+def test_a_claim_that_was_changed_is_not_verified(filed: Filed) -> None:
+    def change(content: Any, part: str, name: str, value: Any) -> None:
+        content["claim"][part][name] = value
+
+    other = filed.report.claim.approval  # type: ignore[union-attr]
+    for part, name, value in (
+        ("approval", "amount", "4999000000"),
+        ("approval", "spender", other.owner),
+        ("approval", "token", {"symbol": "usdc", "address": other.owner, "decimals": 6}),
+        ("statement", "nonce", "another-nonce-12345"),
+        ("statement", "domain", "evil.example"),
+        ("statement", "message", "I own this"),
+    ):
+        content = filed.content
+        change(content, part, name, value)
+        assert verify_evidence(sealed(content)).verdict != "VERIFIED", name
+
+
+def test_without_an_answer_that_bears_the_verdict_it_is_not_verified(filed: Filed) -> None:
+    def leave_out(content: Any, index: int) -> None:
+        content["endpoints"][0]["exchanges"][index]["body"] = None
+        content["manifest"].pop(f"endpoints/0/exchanges/{index}/body")
+
+    assert not survivors(filed, leave_out) & BEARING
+
+
+def test_an_answer_that_a_forger_replaces_by_null_is_noticed_where_it_bears_the_verdict(filed: Filed) -> None:
+    def nullify(content: Any, index: int) -> None:
+        exchange = content["endpoints"][0]["exchanges"][index]
+        exchange["body"] = json.dumps({"jsonrpc": "2.0", "id": 1, "result": None})
+
+    assert not survivors(filed, nullify) & BEARING
+
+
+def survivors(filed: Filed, change: Callable[[Any, int], None]) -> set[str]:
+    """Return the methods without the first answer of which the file, sealed again, is still VERIFIED."""
+    seen, survived = set(), set()
+    for index, exchange in enumerate(filed.content["endpoints"][0]["exchanges"]):
+        if exchange["method"] in seen:
+            continue
+        seen.add(exchange["method"])
+        content = filed.content
+        change(content, index)
+        if verify_evidence(sealed(content)).verdict == "VERIFIED":
+            survived.add(exchange["method"])
+    return survived
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | st.builds(
+        json.dumps,
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+            max_leaves=20,
+        ),
+    ).map(str.encode)
+)
+def test_a_file_that_is_no_evidence_is_undetermined(file: bytes) -> None:
+    assert verify_evidence(file).verdict == "UNDETERMINED"
+
+
+@pytest.mark.parametrize("change", ["format", "claim", "endpoints", "report", "manifest", "digest"])
+def test_a_file_that_lacks_a_part_is_undetermined(filed: Filed, change: str) -> None:
+    content = filed.content
+    del content[change]
+    assert verify_evidence(json.dumps(content).encode()).verdict == "UNDETERMINED"
+
+
+def test_a_block_hash_of_the_auditors_own_decides_the_tier(filed: Filed) -> None:
+    report = filed.report
+    if report.tier != "T2":
+        pytest.skip("nothing is proved on Solana")
+    assert report.block is not None
+    assert report.included is not None
+    assert verify_evidence(filed.file, trusted_blocks=[report.block.hash, report.included.hash]).tier == "T3"
+    again = verify_evidence(filed.file, trusted_blocks=["0x" + "00" * 32])
+    assert (again.verdict, again.tier) == ("VERIFIED", "T2")
+
+
+def test_the_schema_describes_the_file(filed: Filed) -> None:
+    schema = evidence_schema()
+    assert set(filed.content) == set(schema["properties"])
+    assert set(schema["required"]) <= set(filed.content)
+
+
+async def test_evidence_of_a_false_claim_refutes_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "ethereum") as line:
+        done = await line.carry(AMOUNT)
+        claim = claim_of(done, line.doors.node.chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        approval = claim.approval.model_copy(update={"amount": claim.approval.amount + 1})
+        filed = await file_evidence(claim.model_copy(update={"approval": approval}), line.known.rpc_url, "")
+    assert filed.report.verdict == "REFUTED"
+    assert verify_evidence(filed.file) == filed.report
+
+
+def _replaced(body: Any, old: str, new: str) -> Any:
+    return json.loads(json.dumps(body).replace(old, new))
+
+
+def _other_data(receipt: Any) -> Any:
+    return _replaced(receipt, f"{5_000_000_000:x}", f"{5_000_000_001:x}")
+
+
+def _other_bloom(receipt: Any) -> Any:
+    return receipt | {"logsBloom": "0x01" + receipt["logsBloom"][4:]}
+
+
+def _other_block(receipt: Any) -> Any:
+    return receipt | {"blockHash": "0x" + "ab" * 32}
+
+
+def _cut_storage_proof(proof: Any) -> Any:
+    (slot,) = proof["storageProof"]
+    return proof | {"storageProof": [slot | {"proof": slot["proof"][:-1]}]}
+
+
+def _empty_storage_proof(proof: Any) -> Any:
+    (slot,) = proof["storageProof"]
+    return proof | {"storageProof": [slot | {"proof": [], "value": "0x0"}]}
+
+
+def _cut_account_proof(proof: Any) -> Any:
+    return proof | {"accountProof": proof["accountProof"][:-1]}
+
+
+FALSIFIED = {
+    "status": ("eth_getTransactionReceipt", lambda receipt: receipt | {"status": "0x0"}),
+    "log data": ("eth_getTransactionReceipt", _other_data),
+    "logs bloom": ("eth_getTransactionReceipt", _other_bloom),
+    "block hash": ("eth_getTransactionReceipt", _other_block),
+    "header": ("eth_getBlockByNumber", lambda block: block | {"stateRoot": "0x" + "00" * 32}),
+    "calldata": ("eth_getTransactionByHash", lambda fields: _replaced(fields, "095ea7b3", "095ea7b4")),
+    "cut storage proof": ("eth_getProof", _cut_storage_proof),
+    "empty storage proof": ("eth_getProof", _empty_storage_proof),
+    "cut account proof": ("eth_getProof", _cut_account_proof),
+}
+
+
+@pytest.fixture(scope="module")
+async def claimed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> tuple[Claim, str]:
+    """A true claim about an approve on an anvil chain with id 59144, and its node."""
+    async with open_line(sandbox, tmp_path_factory.mktemp("line"), "linea") as line:
+        done = await line.carry(AMOUNT)
+        claim = claim_of(done, line.doors.node.chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        return claim, line.known.rpc_url
+
+
+async def test_an_approve_on_a_chain_with_id_59144_is_proved_offline(claimed: tuple[Claim, str]) -> None:
+    claim, url = claimed
+    filed = await file_evidence(claim, url, "")
+    assert filed.content["claim"]["approval"]["chain"] == "59144"
+    again = verify_evidence(filed.file)
+    assert (again.verdict, again.tier, again.method, again.finality) == ("VERIFIED", "T2", "direct", "soft")
+    (exhibits,) = filed.content["exhibits"].values()
+    assert {"transaction", "receipt", "slot"} <= set(exhibits)
+
+
+@pytest.mark.parametrize("field", FALSIFIED)
+async def test_a_falsified_answer_makes_neither_a_yes_nor_a_no_also_offline(
+    claimed: tuple[Claim, str], field: str
+) -> None:
+    claim, url = claimed
+    method, edit = FALSIFIED[field]
+    async with relay(url, falsified(method, edit)) as lying:
+        filed = await file_evidence(claim, lying, "")
+    assert (filed.report.verdict, filed.report.tier) == ("UNDETERMINED", None)
+    assert [endpoint.standing for endpoint in filed.report.endpoints] == ["rejected"]
+    assert verify_evidence(filed.file) == filed.report
+
+
+async def test_a15_the_proof_of_another_block_makes_neither_a_yes_nor_a_no_also_offline(
+    claimed: tuple[Claim, str],
+) -> None:
+    claim, url = claimed
+    rpc = HttpRpc(url)
+    try:
+        token = claim.approval.token.address
+        older = await rpc.request("eth_getProof", [token, ["0x" + "00" * 31 + "0a"], "0x2"])
+    finally:
+        await rpc.aclose()
+
+    def of_another_block(proof: Any) -> Any:
+        return proof | {"accountProof": older["accountProof"]}
+
+    async with relay(url, falsified("eth_getProof", of_another_block)) as lying:
+        filed = await file_evidence(claim, lying, "")
+    assert filed.report.verdict == "UNDETERMINED"
+    assert verify_evidence(filed.file) == filed.report
+
+
+async def test_a_node_that_takes_too_long_is_as_silent_offline(
+    claimed: tuple[Claim, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(method: str, params: Any, answer: Any) -> Any:
+        if method == "eth_getBlockReceipts":
+            time.sleep(1.5)
+        return answer
+
+    claim, url = claimed
+    monkeypatch.setattr(examination, "_PATIENCE", 1.0)
+    async with relay(url, slow) as lagging:
+        filed = await file_evidence(claim, lagging, "")
+    assert filed.report.verdict == "UNDETERMINED"
+    assert "did not answer everything within 1 seconds" in str(filed.report.endpoints[0].message)
+    assert verify_evidence(filed.file).verdict == "UNDETERMINED"

@@ -1,0 +1,341 @@
+"""What a Solana node that does not know, does not say, or lies can and cannot do to a claim.
+
+Every check here is made a second time offline, from its transcript, and must come to the same result.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from solana_lab import (
+    LyingRpc,
+    Refusal,
+    SolanaLab,
+    approve,
+    calls,
+    finding,
+    new_spender,
+    open_lab,
+    revoke,
+    verdict,
+)
+from solders.hash import Hash
+from solders.instruction import AccountMeta, Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from spl.token.constants import TOKEN_PROGRAM_ID
+
+from chains.errors import ChainError, ContradictionError, InputError, NodeError, NodeUnreachableError, WrongChainError
+from chains.family import check_approval, get_head
+from chains.networks.solana import SOLANA
+from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.solana.verify.history import ask_accounts
+from chains.types import Block, Token
+from delegation.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+async def lab(sandbox: Sandbox) -> AsyncIterator[SolanaLab]:
+    async with open_lab(sandbox) as lab:
+        yield lab
+
+
+_NO_ACCOUNTS = {"context": {"slot": 10**9}, "value": []}
+
+
+async def test_another_genesis_hash_is_another_chain(lab: SolanaLab) -> None:
+    with pytest.raises(WrongChainError):
+        await get_head(SOLANA, lab.rpc, "latest")
+
+
+async def test_the_head_is_a_confirmed_or_final_slot_or_a_slot_not_before_a_number(lab: SolanaLab) -> None:
+    latest = await get_head(lab.chain, lab.rpc, "latest")
+    final = await get_head(lab.chain, lab.rpc, "finalized")
+    assert final.number < latest.number <= (await get_head(lab.chain, lab.rpc, "safe")).number
+    assert latest.hash == final.hash == ""
+    assert await get_head(lab.chain, lab.rpc, str(final.number)) == final
+    with pytest.raises(NodeError, match="behind"):
+        await get_head(lab.chain, lab.rpc, str(latest.number + 1_000_000))
+    for nonsense in ("", "newest", "-1", "0x10", "1.5", "٣", "9" * 30, str(2**64)):
+        with pytest.raises(InputError):
+            await get_head(lab.chain, lab.rpc, nonsense)
+
+
+async def test_what_cannot_be_a_claim_is_refused_without_asking(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), new_spender()
+    signed = await lab.sign([approve(wallet, spender, 1)], wallet.key)
+    claim = lab.claim(signed, wallet, spender, 1)
+    asked = lab.rpc.calls
+    for wrong in (
+        replace(claim, transaction="0x" + "ab" * 32),
+        replace(claim, transaction=claim.transaction[:-8]),
+        replace(claim, transaction="1" * 5000),
+        replace(claim, transaction=wallet.address),
+        replace(claim, owner="nobody"),
+        replace(claim, spender=""),
+        replace(claim, token=Token("USDC", "0x" + "11" * 20, 6)),
+        replace(claim, token=replace(lab.token, decimals=10**9)),
+        replace(claim, amount=2**64),
+        replace(claim, amount=-1),
+    ):
+        with pytest.raises(InputError):
+            await check_approval(wrong, lab.rpc, Block(0, ""))
+    assert lab.rpc.calls == asked
+
+
+async def test_a_transaction_that_is_not_there_is_undetermined_and_never_refuted(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), new_spender()
+    signed = await lab.sign([approve(wallet, spender, 1)], wallet.key)
+    claim = lab.claim(signed, wallet, spender, 1)
+    check = await lab.check(claim)
+    assert (verdict(check), check.state) == ("UNDETERMINED", None)
+    assert "no failure" in finding(check, "transaction").message
+    check = await lab.check(replace(claim, raw=signed.raw))
+    assert (verdict(check), check.state) == ("UNDETERMINED", "pending")
+    assert "still land" in finding(check, "transaction").message
+    for other in ("!", "AAAA", (await lab.sign([approve(wallet, spender, 2)], wallet.key)).raw):
+        check = await lab.check(replace(claim, raw=other))
+        assert (verdict(check), check.state) == ("UNDETERMINED", None)
+    elsewhere = await lab.submit([revoke(wallet)], wallet.key)
+    held = (await lab.rpc.request("getSignatureStatuses", [[elsewhere.signature]]))["value"][0]["slot"]
+    check = await lab.check(replace(claim, raw=signed.raw, block=Block(held, "")))
+    assert (verdict(check), check.state) == ("UNDETERMINED", "reorganised")
+    check = await lab.check(replace(claim, raw=signed.raw, block=Block(10**9, "")))
+    assert (verdict(check), check.state) == ("UNDETERMINED", None)
+    assert "behind" in finding(check, "transaction").message
+
+
+async def test_what_cannot_be_asked_of_a_missing_transaction_is_said(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), new_spender()
+    signed = await lab.sign([approve(wallet, spender, 1)], wallet.key)
+    head = await get_head(lab.chain, lab.rpc, "finalized")
+    claim = lab.claim(signed, wallet, spender, 1, raw=signed.raw, block=head)
+    raw = b64decode(signed.raw)
+    newer = b64encode(raw[:65] + b"\x81" + raw[66:]).decode()
+    for asked, lies, words in (
+        (claim, {"getSignatureStatuses": lambda _: Refusal(-32000)}, "could not be found out"),
+        (claim, {"getBlock": lambda _: Refusal(-32009)}, "cannot be had"),
+        (claim, {"getBlock": lambda _: None}, "cannot be had"),
+        (replace(claim, block=None), {"isBlockhashValid": lambda _: {"value": 1}}, "form"),
+        (replace(claim, raw=newer, block=None), {}, "upgrade"),
+    ):
+        check = await lab.check(asked, **lies)
+        assert verdict(check) == "UNDETERMINED"
+        assert words in finding(check, "transaction").message
+
+
+async def test_a_transaction_whose_blockhash_is_not_valid_any_more_was_dropped(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), new_spender()
+    signed = await lab.sign([approve(wallet, spender, 1)], wallet.key, blockhash=Hash.new_unique())
+    check = await lab.check(lab.claim(signed, wallet, spender, 1, raw=signed.raw))
+    assert (verdict(check), check.state) == ("UNDETERMINED", "dropped")
+    assert "not proved" in finding(check, "transaction").message
+
+
+async def test_a_transaction_that_only_one_node_has_executed_is_pending(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), new_spender()
+    sent = await lab.submit([approve(wallet, spender, 1)], wallet.key)
+
+    def processed(answer: Any) -> Any:
+        answer["value"][0]["confirmationStatus"] = "processed"
+        return answer
+
+    check = await lab.check(
+        lab.claim(sent, wallet, spender, 1), getTransaction=lambda _: None, getSignatureStatuses=processed
+    )
+    assert (verdict(check), check.state, check.finality) == ("UNDETERMINED", "pending", "processed")
+
+
+@pytest.fixture(scope="module")
+async def spent(lab: SolanaLab) -> tuple[Any, list[Any]]:
+    """A claim of an approval that was spent out, whose check asks every question there is, and its transcript."""
+    wallet, spender = await lab.wallet(), Keypair()
+    sent = await lab.submit([approve(wallet, str(spender.pubkey()), 10)], wallet.key)
+    await lab.spend(wallet, spender, 10)
+    claim = lab.claim(sent, wallet, str(spender.pubkey()), 10)
+    recorder = RecordingRpc(LyingRpc(lab.rpc, {}))
+    head = await get_head(lab.chain, recorder, "latest")
+    await check_approval(claim, recorder, head)
+    return (claim, head), recorder.exchanges
+
+
+@pytest.mark.parametrize(
+    ("method", "rule", "outcome"),
+    [
+        ("getTransaction", "transaction", "UNDETERMINED"),
+        ("getSignatureStatuses", "state", "VERIFIED"),
+        ("getMultipleAccounts", "mint", "UNDETERMINED"),
+        ("getSignaturesForAddress", "state", "UNDETERMINED"),
+    ],
+)
+async def test_a_question_that_is_refused_or_answered_with_nonsense_refutes_nothing(
+    lab: SolanaLab, spent: Any, method: str, rule: str, outcome: str
+) -> None:
+    (claim, _head), _ = spent
+    for lie in (
+        Refusal(-32000),
+        Refusal(-32016),
+        "nonsense",
+        [],
+        {"value": [1, 2]},
+        {"context": {"slot": -1}},
+        _NO_ACCOUNTS,
+    ):
+        check = await lab.check(claim, **{method: lambda _, lie=lie: lie})
+        assert finding(check, rule).verdict == outcome
+        assert verdict(check) == outcome
+    if method == "getSignaturesForAddress":
+        assert check.state is None
+        assert check.amounts.remaining == 0
+
+
+async def test_a_history_that_does_not_explain_the_account_is_said_not_to(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+    failures = [{"signature": claim.transaction, "err": "AccountInUse"}] * 25
+    for listed, words in (([], "do not explain"), (failures, "do not reach back")):
+        check = await lab.check(claim, getSignaturesForAddress=lambda _, listed=listed: listed)
+        assert (verdict(check), check.state) == ("UNDETERMINED", None)
+        assert words in finding(check, "state").message
+    wallet, spender = await lab.wallet(), Keypair()
+    sent = await lab.submit([approve(wallet, str(spender.pubkey()), 10)], wallet.key)
+    newest = await lab.spend(wallet, spender, 3)
+    claim = lab.claim(sent, wallet, str(spender.pubkey()), 10)
+    check = await lab.check(claim, getSignaturesForAddress=lambda _: [])
+    # Less is left than was approved, so the claim stands: what is unknown is only how it came.
+    assert (verdict(check), check.state, check.amounts.remaining) == ("VERIFIED", "reduced", 7)
+    assert "is not known" in finding(check, "state").message
+    newer = Instruction(TOKEN_PROGRAM_ID, bytes([200]), [AccountMeta(Pubkey.from_string(wallet.account), False, True)])
+    for lie in (calls(newest, 0, newer), None):
+        told: list[Any] = []
+
+        def failed(answer: Any, told: list[Any] = told) -> Any:
+            told.append(answer)
+            return answer if len(told) == 1 else answer | {"meta": answer["meta"] | {"err": "AccountInUse"}}
+
+        check = await lab.check(claim, getTransaction=lie or failed)
+        assert (check.state, check.amounts.remaining) == ("reduced", 7)
+        assert "could not be read" in finding(check, "state").message
+
+
+async def test_account_bytes_that_are_none_are_not_taken_for_an_account(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+
+    def cut(answer: Any) -> Any:
+        data = b64decode(answer["value"][2]["data"][0])
+        answer["value"][2]["data"][0] = b64encode(data[:-1]).decode()
+        return answer
+
+    check = await lab.check(claim, getMultipleAccounts=cut)
+    assert (verdict(check), check.state) == ("UNDETERMINED", None)
+    assert finding(check, "state").verdict == "UNDETERMINED"
+
+
+async def test_more_accounts_than_can_be_read_at_one_slot_are_not_read_at_several(lab: SolanaLab) -> None:
+    with pytest.raises(NodeError, match="one slot"):
+        await ask_accounts(lab.rpc, [lab.token.address] * 101, 0)
+
+
+async def test_a_node_that_is_behind_the_transaction_cannot_say_what_became_of_it(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+
+    def old(answer: Any) -> Any:
+        answer["context"]["slot"] = 1
+        return answer
+
+    check = await lab.check(claim, getMultipleAccounts=old)
+    assert (verdict(check), check.state) == ("UNDETERMINED", None)
+    assert "behind" in finding(check, "state").message
+
+
+async def test_a_node_that_does_not_say_whether_it_succeeded_leaves_it_open(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+    check = await lab.check(claim, getTransaction=lambda answer: answer | {"meta": None})
+    assert (verdict(check), finding(check, "status").verdict) == ("UNDETERMINED", "UNDETERMINED")
+
+
+async def test_a14_bytes_that_the_owner_never_signed_reject_the_node(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+    for position in (0, 1, 40, 70, 100, -1):
+
+        def flipped(answer: Any, position: int = position) -> Any:
+            raw = bytearray(b64decode(answer["transaction"][0]))
+            raw[position] ^= 1
+            return answer | {"transaction": [b64encode(raw).decode(), "base64"]}
+
+        with pytest.raises(ContradictionError, match="never signed"):
+            await lab.check(claim, getTransaction=flipped)
+
+    def longer(answer: Any) -> Any:
+        raw = b64decode(answer["transaction"][0]) + b"\0"
+        return answer | {"transaction": [b64encode(raw).decode(), "base64"]}
+
+    with pytest.raises(ContradictionError, match="never signed"):
+        await lab.check(claim, getTransaction=longer)
+
+
+async def test_a_node_that_contradicts_itself_about_slot_or_status_is_rejected(lab: SolanaLab, spent: Any) -> None:
+    (claim, _head), _ = spent
+
+    def elsewhere(answer: Any) -> Any:
+        answer["value"][0]["slot"] += 1
+        return answer
+
+    def failed(answer: Any) -> Any:
+        answer["value"][0]["err"] = "AccountInUse"
+        return answer
+
+    for lie in (elsewhere, failed):
+        with pytest.raises(ContradictionError, match="two slots, or that it failed"):
+            await lab.check(claim, getSignatureStatuses=lie)
+
+
+async def test_a_transcript_that_ends_early_is_a_node_that_did_not_answer(spent: Any) -> None:
+    (claim, head), exchanges = spent
+    asked = [one for one in exchanges if one.method not in ("getGenesisHash", "getSlot")]
+    for kept in range(len(asked)):
+        with pytest.raises(NodeUnreachableError):
+            run_offline(check_approval(claim, ReplayRpc(asked[:kept]), head))
+    assert run_offline(check_approval(claim, ReplayRpc(asked), head)).state == "reduced"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.decimals(allow_nan=False).map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_answer_at_all_brings_a_check_down(spent: Any, data: st.DataObject) -> None:
+    (claim, head), exchanges = spent
+    asked = [one for one in exchanges if one.method not in ("getGenesisHash", "getSlot")]
+    told = [(one.method, json.loads(str(one.body))["result"]) for one in asked]
+    lied = data.draw(st.integers(0, len(told) - 1))
+    queue: dict[str, list[Any]] = {}
+    for index, (method, answer) in enumerate(told):
+        queue.setdefault(method, []).append(_with_a_lie(answer, data) if index == lied else answer)
+    rpc = LyingRpc(None, {name: lambda _, left=queue[name]: left.pop(0) if left else None for name in queue})
+    try:
+        check = run_offline(check_approval(claim, rpc, head))
+    except ChainError:
+        return
+    assert verdict(check) in ("VERIFIED", "REFUTED", "UNDETERMINED")
+
+
+def _with_a_lie(value: Any, data: st.DataObject) -> Any:
+    """Return an answer with something else in one place of it."""
+    if isinstance(value, dict) and value and data.draw(st.integers(0, 5)):
+        key = data.draw(st.sampled_from(sorted(value)))
+        return value | {key: _with_a_lie(value[key], data)}
+    if isinstance(value, list) and value and data.draw(st.integers(0, 5)):
+        index = data.draw(st.integers(0, len(value) - 1))
+        return [*value[:index], _with_a_lie(value[index], data), *value[index + 1 :]]
+    return data.draw(_JSON)
