@@ -1,6 +1,6 @@
 """Give a card platform a bounded right to spend from a wallet whose keys stay yours, prove it, verify it, revoke it.
 
-Start with `DelegationRequest`, `open_doors` and `carry`, or with `delegate` where a script may block.
+Start with `DelegationRequest`, `open_context` and `carry`, or with `delegate` where a script may block.
 The names below are imported when they are first used.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chains.claims import Finding
-    from delegation.approval import withdraw
+    from delegation.approval import discard_request
     from delegation.audit.assets import claim_approval, find_claimed_asset
     from delegation.audit.claims import Claim, ClaimedApproval, ClaimedStatement, Terms
     from delegation.audit.evidence import verify_evidence, write_evidence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from delegation.audit.quorum import judge
     from delegation.audit.report import Report, describe_report
     from delegation.blocking import delegate
-    from delegation.doors import Doors, StatementTerms
+    from delegation.context import Context, StatementTerms
     from delegation.errors import DelegationError, InvalidRequestError
     from delegation.flow import carry, new_delegation, preview
     from delegation.gateway.client import Gateway
     from delegation.journal import Journal, open_journal
     from delegation.models import Delegation, DelegationRequest, Plan, Proof, Verification, utc_now
     from delegation.plan import describe_plan
-    from delegation.profile import Profile, load_profile, open_doors, save_profile
+    from delegation.profile import Profile, load_profile, open_context, save_profile
     from delegation.signing import SigningRequest, answer, awaiting
     from delegation.submission import renew
 
@@ -37,7 +37,7 @@ _HOMES = {
     "Delegation": "delegation.models",
     "DelegationError": "delegation.errors",
     "DelegationRequest": "delegation.models",
-    "Doors": "delegation.doors",
+    "Context": "delegation.context",
     "Finding": "chains.claims",
     "Gateway": "delegation.gateway.client",
     "InvalidRequestError": "delegation.errors",
@@ -47,7 +47,7 @@ _HOMES = {
     "Proof": "delegation.models",
     "Report": "delegation.audit.report",
     "SigningRequest": "delegation.signing",
-    "StatementTerms": "delegation.doors",
+    "StatementTerms": "delegation.context",
     "Terms": "delegation.audit.claims",
     "Verification": "delegation.models",
     "answer": "delegation.signing",
@@ -62,14 +62,14 @@ _HOMES = {
     "judge": "delegation.audit.quorum",
     "load_profile": "delegation.profile",
     "new_delegation": "delegation.flow",
-    "open_doors": "delegation.profile",
+    "open_context": "delegation.profile",
     "open_journal": "delegation.journal",
     "preview": "delegation.flow",
     "renew": "delegation.submission",
     "save_profile": "delegation.profile",
     "utc_now": "delegation.models",
     "verify_evidence": "delegation.audit.evidence",
-    "withdraw": "delegation.approval",
+    "discard_request": "delegation.approval",
     "write_evidence": "delegation.audit.evidence",
 }
 
@@ -77,10 +77,10 @@ __all__ = [
     "Claim",
     "ClaimedApproval",
     "ClaimedStatement",
+    "Context",
     "Delegation",
     "DelegationError",
     "DelegationRequest",
-    "Doors",
     "Finding",
     "Gateway",
     "InvalidRequestError",
@@ -100,19 +100,19 @@ __all__ = [
     "delegate",
     "describe_plan",
     "describe_report",
+    "discard_request",
     "examine",
     "find_claimed_asset",
     "judge",
     "load_profile",
     "new_delegation",
-    "open_doors",
+    "open_context",
     "open_journal",
     "preview",
     "renew",
     "save_profile",
     "utc_now",
     "verify_evidence",
-    "withdraw",
     "write_evidence",
 ]
 

@@ -17,7 +17,7 @@ from chains.errors import (
 )
 from chains.family import verify_signed
 from chains.types import AllowanceIntent, ApproveStep, SentTransaction, SignedTransaction, UnsignedTransaction
-from delegation.doors import Doors, check_doors
+from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError
 from delegation.models import Approval, Delegation, filled
 from delegation.plan import intent_of
@@ -25,36 +25,36 @@ from delegation.plan import intent_of
 _REBUILDS: Final = 3
 
 
-async def approve(d: Delegation, index: int, doors: Doors) -> Delegation:
+async def approve(d: Delegation, index: int, context: Context) -> Delegation:
     """Carry one step until it has taken effect, or until it must be signed and there is no wallet.
 
     Raises the ground floor's errors. After a `TransactionError` that leaves the transaction no way to land, the next
     call makes a new one: that is a person's decision (onchain A18). Only one that has expired is rebuilt at once.
     """
     rebuilds = 0
-    while d.approval[index].settlement is None:
-        if d.approval[index].sent is None:
-            d = await _authorise(d, index, doors)
-            if d.approval[index].sent is None:
+    while d.approvals[index].settlement is None:
+        if d.approvals[index].sent is None:
+            d = await _authorise(d, index, context)
+            if d.approvals[index].sent is None:
                 return d
         try:
-            d = await _settle(d, index, doors)
+            d = await _settle(d, index, context)
         except TransactionExpiredError:
-            d = _forget(d, index, doors, judged=True)
+            d = _forget(d, index, context, judged=True)
             rebuilds += 1
             if rebuilds == _REBUILDS:
                 raise
         except (TransactionRevertedError, TransactionReplacedError, UnexpectedAllowanceError):
-            _forget(d, index, doors, judged=True)
+            _forget(d, index, context, judged=True)
             raise
         except (TransactionDroppedError, SignatureMismatchError):
-            if isinstance(d.approval[index].sent, SentTransaction):
-                _forget(d, index, doors, judged=False)
+            if isinstance(d.approvals[index].sent, SentTransaction):
+                _forget(d, index, context, judged=False)
             raise
     return d
 
 
-async def withdraw(d: Delegation, doors: Doors) -> Delegation:
+async def discard_request(d: Delegation, context: Context) -> Delegation:
     """Give up a transaction that was handed to a wallet and never came back, so that the owner is free for another.
 
     Returns the saved delegation, which can still be carried on with a new plan. On EVM networks its nonce is used
@@ -62,16 +62,16 @@ async def withdraw(d: Delegation, doors: Doors) -> Delegation:
     `InvalidRequestError` if nothing was handed out or if it has been made, and `TransactionPendingError` while it may
     still take effect.
     """
-    check_doors(d, doors)
-    await doors.node.check_chain()
-    index = next((i for i, a in enumerate(d.approval) if a.handed_over and a.sent is None), None)
+    check_context(d, context)
+    await context.node.check_chain()
+    index = next((i for i, a in enumerate(d.approvals) if a.handed_over and a.sent is None), None)
     if index is None:
         raise InvalidRequestError(f"Delegation {d.id} has no transaction that a wallet was asked for and did not make.")
-    approval = d.approval[index]
+    approval = d.approvals[index]
     unsigned = _unsigned(approval)
-    can_land, made = await _look_for(approval, _intent(d), doors)
+    can_land, made = await _look_for(approval, _intent(d), context)
     if made is not None:
-        _keep_approval(d, index, doors, sent=made)
+        _keep_approval(d, index, context, sent=made)
         raise InvalidRequestError(
             f"The wallet did make this approval: {made.hash}.",
             hint=f"Finish it with: delegation resume {d.id}. To take it back, revoke afterwards.",
@@ -80,86 +80,88 @@ async def withdraw(d: Delegation, doors: Doors) -> Delegation:
     if can_land and unsigned.kind == "solana":
         raise TransactionPendingError(
             "The wallet can still sign and send this transaction, beside any other one.",
-            hint="It expires within two minutes; withdraw it then.",
+            hint="It expires within two minutes; discard_request it then.",
         )
-    return _keep_approval(d, index, doors, unsigned=None, handed_over=False)
+    return _keep_approval(d, index, context, unsigned=None, handed_over=False)
 
 
-async def _authorise(d: Delegation, index: int, doors: Doors) -> Delegation:
+async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
     """Have one step signed; afterwards `sent` is set, unless there is no wallet to ask."""
-    approval, wallet, label = d.approval[index], doors.wallet, _label(d, index)
+    approval, wallet, label = d.approvals[index], context.wallet, _label(d, index)
     can_land = False
     if approval.handed_over:
-        doors.progress("approval", f"{label}: looking for what the wallet sent")
-        can_land, made = await _look_for(approval, _intent(d), doors)
+        context.progress("approval", f"{label}: looking for what the wallet sent")
+        can_land, made = await _look_for(approval, _intent(d), context)
         if made is not None:
-            return _keep_approval(d, index, doors, sent=made)
+            return _keep_approval(d, index, context, sent=made)
     if can_land:
         # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
         unsigned = _unsigned(approval)
     else:
-        doors.progress("approval", f"{label}: preparing the transaction")
+        context.progress("approval", f"{label}: preparing the transaction")
         # The fee of a step that was asked for before is out of date.
         step = ApproveStep(approval.step.amount) if approval.handed_over else approval.step
-        unsigned = await doors.node.prepare(_intent(d), step)
+        unsigned = await context.node.prepare(_intent(d), step)
         if wallet is None or wallet.sends:
             # Whoever is asked now may send by himself: remember that before he can.
-            d = _keep_approval(d, index, doors, unsigned=unsigned, handed_over=True)
+            d = _keep_approval(d, index, context, unsigned=unsigned, handed_over=True)
     if wallet is None:
         return d
-    doors.progress("approval", f"{label}: asking the wallet to sign")
+    context.progress("approval", f"{label}: asking the wallet to sign")
     try:
         sent = await wallet.authorise(unsigned)
     except WalletRefusedError:
         if wallet.sends:
-            _keep_approval(d, index, doors, unsigned=None, handed_over=False)
+            _keep_approval(d, index, context, unsigned=None, handed_over=False)
         raise
     if isinstance(sent, SignedTransaction):
         verify_signed(unsigned, sent)
-    return _keep_approval(d, index, doors, unsigned=unsigned, sent=sent)
+    return _keep_approval(d, index, context, unsigned=unsigned, sent=sent)
 
 
-async def _look_for(approval: Approval, intent: AllowanceIntent, doors: Doors) -> tuple[bool, SentTransaction | None]:
+async def _look_for(
+    approval: Approval, intent: AllowanceIntent, context: Context
+) -> tuple[bool, SentTransaction | None]:
     """Return whether what was handed out can still land, and the transaction that the wallet made of it, if it did."""
     unsigned = _unsigned(approval)
     # In this order: what lands between the two questions is found by the second.
-    can_land = await doors.node.can_land(unsigned)
-    made = await doors.node.find_approval(intent, approval.step, unsigned)
+    can_land = await context.node.can_land(unsigned)
+    made = await context.node.find_approval(intent, approval.step, unsigned)
     return can_land, None if made is None or made in approval.discarded else SentTransaction(made)
 
 
-async def _settle(d: Delegation, index: int, doors: Doors) -> Delegation:
-    approval = d.approval[index]
+async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
+    approval = d.approvals[index]
     sent = _sent(approval)
     unsigned = _unsigned(approval)
-    doors.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
+    context.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
     if isinstance(sent, SignedTransaction):
         # If its nonce is used, it is for `settle` to see whether by this very approval.
         with suppress(TransactionReplacedError):
-            await doors.node.send(sent)
-    settlement = await doors.node.settle(_intent(d), approval.step, unsigned, sent, timeout=doors.settle_timeout)
-    return _keep_approval(d, index, doors, settlement=settlement)
+            await context.node.send(sent)
+    settlement = await context.node.settle(_intent(d), approval.step, unsigned, sent, timeout=context.settle_timeout)
+    return _keep_approval(d, index, context, settlement=settlement)
 
 
-def _forget(d: Delegation, index: int, doors: Doors, *, judged: bool) -> Delegation:
+def _forget(d: Delegation, index: int, context: Context, *, judged: bool) -> Delegation:
     """Take back what was sent; `judged` if that very transaction can do nothing more.
 
     Signed bytes are then gone for good. A wallet that sends by itself may have sent something else than it said, so
     that what it was asked for stays, to be looked for on the chain before it is asked again.
     """
-    approval = d.approval[index]
+    approval = d.approvals[index]
     sent = _sent(approval)
     gone: dict[str, Any] = {"unsigned": None, "handed_over": False} if isinstance(sent, SignedTransaction) else {}
     if judged:
         gone["discarded"] = (*approval.discarded, sent.hash)
     # Its fee is out of date as well.
-    return _keep_approval(d, index, doors, step=ApproveStep(approval.step.amount), sent=None, **gone)
+    return _keep_approval(d, index, context, step=ApproveStep(approval.step.amount), sent=None, **gone)
 
 
-def _keep_approval(d: Delegation, index: int, doors: Doors, **changes: Any) -> Delegation:
-    approvals = list(d.approval)
+def _keep_approval(d: Delegation, index: int, context: Context, **changes: Any) -> Delegation:
+    approvals = list(d.approvals)
     approvals[index] = approvals[index].model_copy(update=changes)
-    return doors.keep(d, approval=tuple(approvals))
+    return context.keep(d, approvals=tuple(approvals))
 
 
 def _unsigned(approval: Approval) -> UnsignedTransaction:
@@ -175,4 +177,4 @@ def _intent(d: Delegation) -> AllowanceIntent:
 
 
 def _label(d: Delegation, index: int) -> str:
-    return f"approval {index + 1} of {len(d.approval)}"
+    return f"approval {index + 1} of {len(d.approvals)}"

@@ -13,7 +13,7 @@ from chains.amounts import parse_amount
 from chains.wallets import load_wallet
 from delegation.flow import carry, new_delegation
 from delegation.models import Delegation, DelegationRequest, Plan
-from delegation.profile import load_profile, open_doors
+from delegation.profile import load_profile, open_context
 
 
 def delegate(
@@ -70,5 +70,5 @@ async def _delegate(
         with interruptible():
             agree(plan)
 
-    async with open_doors(settings, network, name=profile, wallet=key, agree=ask) as doors:
-        return await carry(new_delegation(request, doors), doors)
+    async with open_context(settings, network, name=profile, wallet=key, agree=ask) as context:
+        return await carry(new_delegation(request, context), context)

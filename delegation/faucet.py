@@ -6,26 +6,26 @@ import asyncio
 from typing import Final
 
 from chains.errors import NoGasError
-from delegation.doors import Doors
+from delegation.context import Context
 from delegation.models import DelegationRequest
 from delegation.plan import find_asset
 
 _ARRIVAL: Final = 30.0  # seconds
 
 
-async def fill_up(request: DelegationRequest, doors: Doors, missing: NoGasError) -> None:
+async def fill_up(request: DelegationRequest, context: Context, missing: NoGasError) -> None:
     """Ask the faucet and wait until the owner's native balance has grown.
 
     Raises `missing` again, with what the faucet said, if nothing arrives within 30 seconds.
     """
-    asset = find_asset(await doors.gateway.get_networks(), request.network, request.currency)
-    before = (await doors.node.get_allowance(asset.token, request.owner, asset.spender)).native_balance
-    doors.progress("plan", "asking the platform's faucet for gas")
-    token = await doors.gateway.get_delegation_token(address=request.owner, network=request.network, faucet=True)
+    asset = find_asset(await context.gateway.get_networks(), request.network, request.currency)
+    before = (await context.node.get_allowance(asset.token, request.owner, asset.spender)).native_balance
+    context.progress("plan", "asking the platform's faucet for gas")
+    token = await context.gateway.get_delegation_token(address=request.owner, network=request.network, faucet=True)
     clock = asyncio.get_running_loop().time
     deadline = clock() + _ARRIVAL
     while clock() < deadline:
-        state = await doors.node.get_allowance(asset.token, request.owner, asset.spender)
+        state = await context.node.get_allowance(asset.token, request.owner, asset.spender)
         if state.native_balance > before:
             return
         if token.faucet is not None and token.faucet.startswith("declined"):
@@ -33,7 +33,7 @@ async def fill_up(request: DelegationRequest, doors: Doors, missing: NoGasError)
         await asyncio.sleep(0.5)
     raise NoGasError(
         f"{missing.message} The platform's faucet did not help ({token.faucet or 'it said nothing'}).",
-        hint=f"Send some {doors.node.chain.native_symbol} to {request.owner} and run it again.",
+        hint=f"Send some {context.node.chain.native_symbol} to {request.owner} and run it again.",
         expected=missing.expected,
         found=missing.found,
     )

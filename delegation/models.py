@@ -176,7 +176,7 @@ class DelegationToken(Frozen):
         return now + margin >= self.expires_at
 
 
-class Statement(Frozen):
+class StatementToSign(Frozen):
     """The text whose signature proves ownership, and until when it may be submitted."""
 
     text: str
@@ -248,9 +248,9 @@ class Delegation(Frozen):
     request: DelegationRequest
     revision: int = 0
     plan: Plan | None = None
-    approval: tuple[Approval, ...] = ()
-    token: DelegationToken | None = None
-    statement: Statement | None = None
+    approvals: tuple[Approval, ...] = ()
+    delegation_token: DelegationToken | None = None
+    statement: StatementToSign | None = None
     ownership: OwnershipSignature | None = None
     proof: Proof | None = None
     submission: Submission | None = None
@@ -261,7 +261,7 @@ class Delegation(Frozen):
         """The station that has to be filled next, or `done`."""
         if self.plan is None:
             return "plan"
-        if any(approval.settlement is None for approval in self.approval):
+        if any(approval.settlement is None for approval in self.approvals):
             return "approval"
         if not (self.told or self.request.chain_only):
             if self.ownership is None:
@@ -277,17 +277,17 @@ class Delegation(Frozen):
     @property
     def begun(self) -> bool:
         """Whether a step took effect, is on its way, or may be because a sending wallet was asked."""
-        return any(approval.under_way for approval in self.approval)
+        return any(approval.under_way for approval in self.approvals)
 
     @property
     def touched_chain(self) -> bool:
         """Whether anything was ever signed or handed to a sending wallet, so that the chain may hold a part of it."""
-        return self.begun or any(approval.discarded for approval in self.approval)
+        return self.begun or any(approval.discarded for approval in self.approvals)
 
     @property
     def in_flight(self) -> bool:
         """Whether an approval was signed or handed out that has not settled: the owner's next nonce is taken."""
-        return any(approval.under_way and approval.settlement is None for approval in self.approval)
+        return any(approval.under_way and approval.settlement is None for approval in self.approvals)
 
 
 def filled(station: _Station | None, name: str) -> _Station:

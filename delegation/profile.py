@@ -22,7 +22,7 @@ from chains.family import open_node
 from chains.json_text import decode_json
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
-from delegation.doors import Doors, StatementTerms
+from delegation.context import Context, StatementTerms
 from delegation.errors import InvalidRequestError, ProfileError
 from delegation.gateway.client import Gateway
 from delegation.journal import open_journal
@@ -212,7 +212,7 @@ def save_profile(name: str, profile: Profile) -> Path:
 
 
 @asynccontextmanager
-async def open_doors(
+async def open_context(
     profile: Profile,
     network: str,
     *,
@@ -220,10 +220,10 @@ async def open_doors(
     wallet: Wallet | None = None,
     rpc_url: str | None = None,
     **rest: Any,
-) -> AsyncIterator[Doors]:
+) -> AsyncIterator[Context]:
     """Open what the line needs for one network, and close it at the end.
 
-    `rpc_url` takes the place of the profile's node; `rest` are further fields of `Doors`, such as `agree`.
+    `rpc_url` takes the place of the profile's node; `rest` are further fields of `Context`, such as `agree`.
     """
     chain = profile.chain(network)
     if rpc_url is not None:
@@ -232,7 +232,9 @@ async def open_doors(
     gateway = profile.gateway_door()
     journal = open_journal(journal_location(name, profile))
     try:
-        yield Doors(gateway=gateway, node=node, journal=journal, terms=profile.statement_terms(), wallet=wallet, **rest)
+        yield Context(
+            gateway=gateway, node=node, journal=journal, terms=profile.statement_terms(), wallet=wallet, **rest
+        )
     finally:
         journal.close()
         await gateway.aclose()

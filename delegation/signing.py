@@ -38,7 +38,7 @@ def awaiting(d: Delegation) -> SigningRequest | None:
     approval = _waiting_approval(d)
     if approval is not None and approval.unsigned is not None:
         return SigningRequest("transaction", transaction_request(approval.unsigned))
-    settled = all(approval.settlement is not None for approval in d.approval)
+    settled = all(approval.settlement is not None for approval in d.approvals)
     if settled and d.statement is not None and d.ownership is None:
         return SigningRequest("message", message_request(d.plan.family, d.request.owner, d.statement.text))
     return None
@@ -54,8 +54,8 @@ def answer(d: Delegation, journal: Journal, given: str) -> Delegation:
     approval = _waiting_approval(d)
     if approval is not None and approval.unsigned is not None:
         answered = approval.model_copy(update={"sent": _read_sent(approval.unsigned, given)})
-        approvals = tuple(answered if one is approval else one for one in d.approval)
-        return journal.save(d.model_copy(update={"approval": approvals}))
+        approvals = tuple(answered if one is approval else one for one in d.approvals)
+        return journal.save(d.model_copy(update={"approvals": approvals}))
     if awaiting(d) is not None:
         return accept_ownership(d, journal, given)
     raise InvalidRequestError(
@@ -72,5 +72,5 @@ def _read_sent(unsigned: UnsignedTransaction, given: str) -> SignedTransaction |
 
 
 def _waiting_approval(d: Delegation) -> Approval | None:
-    unsettled = next((approval for approval in d.approval if approval.settlement is None), None)
+    unsettled = next((approval for approval in d.approvals if approval.settlement is None), None)
     return unsettled if unsettled is not None and unsettled.sent is None else None

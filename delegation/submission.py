@@ -11,7 +11,7 @@ from chains import ownership
 from chains.amounts import format_amount
 from chains.family import signature_scheme, verify_ownership
 from chains.types import OwnershipSignature
-from delegation.doors import Doors
+from delegation.context import Context
 from delegation.errors import ConflictError, GatewayError, RejectedError, UnexpectedAnswerError
 from delegation.journal import Journal
 from delegation.models import (
@@ -19,7 +19,7 @@ from delegation.models import (
     DelegationRequest,
     DelegationToken,
     Proof,
-    Statement,
+    StatementToSign,
     Submission,
     filled,
 )
@@ -29,7 +29,7 @@ _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.5
 
 
-async def tell_platform(d: Delegation, doors: Doors) -> Delegation:
+async def tell_platform(d: Delegation, context: Context) -> Delegation:
     """Prove ownership and submit the proof, once; afterwards the platform is told, unless something must be signed.
 
     Raises `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is known.
@@ -37,35 +37,38 @@ async def tell_platform(d: Delegation, doors: Doors) -> Delegation:
     attempts = 0
     answer_lost = d.submission is not None
     while not d.told:
-        now = doors.now()
+        now = context.now()
         if answer_lost:
-            d = await _ask_before_repeating(d, doors)
+            d = await _ask_before_repeating(d, context)
             answer_lost = False
-        elif d.token is None or d.token.expired(now):
-            doors.progress("ownership", "taking a token from the platform")
-            token = await _take_token(d, doors)
-            d = doors.keep(
-                renew(d), submission=d.submission, token=token, statement=_make_statement(d.request, doors, token)
+        elif d.delegation_token is None or d.delegation_token.expired(now):
+            context.progress("ownership", "taking a token from the platform")
+            token = await _take_token(d, context)
+            d = context.keep(
+                renew(d),
+                submission=d.submission,
+                delegation_token=token,
+                statement=_make_statement(d.request, context, token),
             )
         elif d.statement is None or d.statement.expired(now):
             # Signed as late as possible, and again if it was not signed or not taken in time.
-            statement = _make_statement(d.request, doors, d.token)
-            d = doors.keep(d, statement=statement, ownership=None, proof=None)
+            statement = _make_statement(d.request, context, d.delegation_token)
+            d = context.keep(d, statement=statement, ownership=None, proof=None)
         elif d.ownership is None:
-            if doors.wallet is None:
+            if context.wallet is None:
                 return d
-            doors.progress("ownership", "asking the wallet to sign the ownership statement")
-            d = accept_ownership(d, doors.journal, await doors.wallet.sign_message(d.statement.text))
+            context.progress("ownership", "asking the wallet to sign the ownership statement")
+            d = accept_ownership(d, context.journal, await context.wallet.sign_message(d.statement.text))
         else:
             attempts += 1
-            d = await _submit(d, doors, attempts)
+            d = await _submit(d, context, attempts)
             answer_lost = True
     return d
 
 
-async def _take_token(d: Delegation, doors: Doors) -> DelegationToken:
-    token = await doors.gateway.get_delegation_token(address=d.request.owner, network=d.request.network)
-    if token.expired(doors.now()):
+async def _take_token(d: Delegation, context: Context) -> DelegationToken:
+    token = await context.gateway.get_delegation_token(address=d.request.owner, network=d.request.network)
+    if token.expired(context.now()):
         raise UnexpectedAnswerError(
             f"The platform's new token is good until {token.expires_at:%H:%M:%S} UTC, too soon to be used.",
             hint="Nothing was lost: what is on chain stays. Check this machine's clock, then resume.",
@@ -73,91 +76,91 @@ async def _take_token(d: Delegation, doors: Doors) -> DelegationToken:
     return token
 
 
-async def _submit(d: Delegation, doors: Doors, attempt: int) -> Delegation:
+async def _submit(d: Delegation, context: Context, attempt: int) -> Delegation:
     """Submit the proof; afterwards the platform is told, or the answer was lost and it has to be asked."""
     repeated = d.submission is not None
     proof = make_proof(d)
-    doors.progress("submission", "telling the platform")
-    d = doors.keep(d, proof=proof, submission=Submission(attempted_at=doors.now()))
+    context.progress("submission", "telling the platform")
+    d = context.keep(d, proof=proof, submission=Submission(attempted_at=context.now()))
     try:
-        status = await doors.gateway.submit_proof(filled(d.plan, "plan").family, proof)
+        status = await context.gateway.submit_proof(filled(d.plan, "plan").family, proof)
     except GatewayError as error:
         if not error.maybe_done:
-            return await _refused(d, doors, error, repeated=repeated)
+            return await _refused(d, context, error, repeated=repeated)
         if attempt == _ATTEMPTS:
             raise
         await asyncio.sleep(_PAUSE * attempt)
         return d
-    return _accepted(d, doors, "accepted", status)
+    return _accepted(d, context, "accepted", status)
 
 
-async def _refused(d: Delegation, doors: Doors, error: GatewayError, *, repeated: bool) -> Delegation:
+async def _refused(d: Delegation, context: Context, error: GatewayError, *, repeated: bool) -> Delegation:
     """Raise the refusal, once what follows from it is saved, unless it only says that the proof was taken before."""
     judged = isinstance(error, RejectedError | ConflictError)
-    if judged and (repeated or isinstance(error, ConflictError)) and await _platform_agrees(d, doors):
+    if judged and (repeated or isinstance(error, ConflictError)) and await _platform_agrees(d, context):
         # Its token, or its transaction, was used up by the attempt whose answer was lost.
-        return _accepted(d, doors, "already_accepted", error.status)
+        return _accepted(d, context, "already_accepted", error.status)
     if judged:
         # What becomes of the token is not documented: the next attempt takes a new one. The approvals stand.
-        doors.keep(renew(d))
+        context.keep(renew(d))
     elif not repeated:
         # Not judged (client key, access token, rate): the proof was not taken and stays good.
-        doors.keep(d, submission=None)
+        context.keep(d, submission=None)
     raise error
 
 
-async def _ask_before_repeating(d: Delegation, doors: Doors) -> Delegation:
+async def _ask_before_repeating(d: Delegation, context: Context) -> Delegation:
     """An answer was lost: ask the platform whether the proof was taken before offering it again (design, rule 4)."""
-    doors.progress("submission", "the platform's answer was lost; reading its list")
-    if not filled(d.plan, "plan").listed and await _platform_agrees(d, doors):
-        return _accepted(d, doors, "already_accepted", None)
+    context.progress("submission", "the platform's answer was lost; reading its list")
+    if not filled(d.plan, "plan").listed and await _platform_agrees(d, context):
+        return _accepted(d, context, "already_accepted", None)
     # A wallet that was listed before shows what the chain holds in any case, so its proof is offered again. The token,
     # or with a new token the transaction, can be used once, so that it cannot be accepted twice.
-    if d.token is None or d.token.expired(doors.now()):
-        return doors.keep(renew(d), submission=d.submission)
+    if d.delegation_token is None or d.delegation_token.expired(context.now()):
+        return context.keep(renew(d), submission=d.submission)
     return d
 
 
-async def _platform_agrees(d: Delegation, doors: Doors) -> bool:
+async def _platform_agrees(d: Delegation, context: Context) -> bool:
     """Return whether the platform lists this wallet with what the chain holds now, spent from or not."""
     plan = filled(d.plan, "plan")
-    row = find_row(await doors.gateway.get_external_wallets(), d.request)
+    row = find_row(await context.gateway.get_external_wallets(), d.request)
     if row is None:
         # A revoked wallet may leave the list.
         return plan.amount == 0 and plan.listed
-    state = await doors.node.get_allowance(plan.token, plan.owner, plan.spender)
+    state = await context.node.get_allowance(plan.token, plan.owner, plan.spender)
     return row.allowance == Decimal(format_amount(state.allowance, plan.token.decimals))
 
 
 def renew(d: Delegation) -> Delegation:
     """Return the delegation ready for a new token and a new signature; its approvals stand (design, rule 3)."""
-    stations = ("token", "statement", "ownership", "proof", "submission", "verification")
+    stations = ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
     return d.model_copy(update=dict.fromkeys(stations))
 
 
-def build_statement(request: DelegationRequest, doors: Doors, *, nonce: str, at: datetime) -> ownership.Statement:
+def build_statement(request: DelegationRequest, context: Context, *, nonce: str, at: datetime) -> ownership.Statement:
     """Return the ownership statement of a request as the shipping clients word it."""
     return ownership.make_statement(
-        doors.node.chain,
+        context.node.chain,
         request.owner,
-        domain=doors.terms.domain,
-        uri=doors.terms.uri,
+        domain=context.terms.domain,
+        uri=context.terms.uri,
         nonce=nonce,
         issued_at=at,
-        lifetime=_lifetime(doors),
+        lifetime=_lifetime(context),
     )
 
 
-def _lifetime(doors: Doors) -> timedelta | None:
+def _lifetime(context: Context) -> timedelta | None:
     # The shipping client's Solana text has no expiry line (real-clients 3.3).
-    return doors.terms.lifetime if doors.node.chain.family == "evm" else None
+    return context.terms.lifetime if context.node.chain.family == "evm" else None
 
 
-def _make_statement(request: DelegationRequest, doors: Doors, token: DelegationToken) -> Statement:
-    at, lifetime = doors.now(), _lifetime(doors)
-    text = ownership.format_statement(build_statement(request, doors, nonce=token.nonce, at=at))
+def _make_statement(request: DelegationRequest, context: Context, token: DelegationToken) -> StatementToSign:
+    at, lifetime = context.now(), _lifetime(context)
+    text = ownership.format_statement(build_statement(request, context, nonce=token.nonce, at=at))
     expires_at = token.expires_at if lifetime is None else min(at + lifetime, token.expires_at)
-    return Statement(text=text, expires_at=expires_at)
+    return StatementToSign(text=text, expires_at=expires_at)
 
 
 def accept_ownership(d: Delegation, journal: Journal, signature: str) -> Delegation:
@@ -176,16 +179,16 @@ def make_proof(d: Delegation) -> Proof:
         network=plan.network,
         currency=d.request.currency,
         amount=format_amount(plan.amount, plan.token.decimals),
-        tx_hash=filled(d.approval[-1].settlement, "settled approval").hash,
+        tx_hash=filled(d.approvals[-1].settlement, "settled approval").hash,
         sig_hash=signed.signature,
         sig_message=signed.message,
-        token=filled(d.token, "token").token,
+        token=filled(d.delegation_token, "token").token,
     )
 
 
 def _accepted(
-    d: Delegation, doors: Doors, outcome: Literal["accepted", "already_accepted"], status: int | None
+    d: Delegation, context: Context, outcome: Literal["accepted", "already_accepted"], status: int | None
 ) -> Delegation:
     attempted_at = filled(d.submission, "submission").attempted_at
-    submission = Submission(attempted_at=attempted_at, outcome=outcome, status=status, answered_at=doors.now())
-    return doors.keep(d, submission=submission)
+    submission = Submission(attempted_at=attempted_at, outcome=outcome, status=status, answered_at=context.now())
+    return context.keep(d, submission=submission)

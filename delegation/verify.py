@@ -31,7 +31,7 @@ async def verify_delegation(
     The platform's list may lag behind the chain, and the card may be in use: both are read again for up to
     `list_timeout` seconds before a difference counts.
     """
-    settlement = d.approval[-1].settlement if d.approval else None
+    settlement = d.approvals[-1].settlement if d.approvals else None
     if d.plan is None or settlement is None:
         raise DelegationError(f"Delegation {d.id} has no settled approval to verify.")
     clock = asyncio.get_running_loop().time

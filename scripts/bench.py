@@ -21,7 +21,7 @@ from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import Node
 from chains.wallets import load_wallet, write_secret_file
-from delegation import DelegationRequest, Doors, carry, new_delegation, open_journal
+from delegation import Context, DelegationRequest, carry, new_delegation, open_journal
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
 
@@ -145,7 +145,7 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
         calls_at: dict[str, int] = {}
         node: Node = EvmNode(chain, rpc) if chain.family == "evm" else SolanaNode(chain, rpc)
         gateway = profile.gateway_door()
-        doors = Doors(
+        context = Context(
             gateway=Timed(
                 gateway,
                 outside,
@@ -161,10 +161,10 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
             progress=lambda station, words, calls_at=calls_at, rpc=rpc: calls_at.setdefault(station, rpc.calls),
         )
         request = DelegationRequest(
-            network=network, currency=currency, amount=Decimal(5000), owner=doors.wallet.address
+            network=network, currency=currency, amount=Decimal(5000), owner=context.wallet.address
         )
         started = time.perf_counter()
-        finished = await carry(new_delegation(request, doors), doors)
+        finished = await carry(new_delegation(request, context), context)
         wall = time.perf_counter() - started
         if finished.verification is None or finished.verification.verdict != "VERIFIED":
             sys.exit(f"the grant on {network} was not verified")
@@ -174,7 +174,7 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
             approval_calls.append(calls_at["ownership"])
             calls.append(rpc.calls)
             requests.append(gateway.requests)
-        doors.journal.close()
+        context.journal.close()
         await gateway.aclose()
         await rpc.aclose()
     peer_calls = await web3_approve_calls(sandbox, network, currency) if network != "solana" else None

@@ -44,7 +44,7 @@ from delegation import (
     examine,
     judge,
     new_delegation,
-    open_doors,
+    open_context,
     utc_now,
     verify_evidence,
     write_evidence,
@@ -237,9 +237,9 @@ async def make_evidence(sandbox: Sandbox, network: str, directory: Path) -> byte
     write_secret_file(key_file, (await sandbox.new_wallet(chain.family)).private_key)
     wallet = load_wallet(str(key_file))
     request = DelegationRequest(network=network, currency="usdc", amount=Decimal(5000), owner=wallet.address)
-    async with open_doors(profile, network, wallet=wallet) as doors:
-        done = await carry(new_delegation(request, doors), doors)
-        claim = claim_of(done, chain, Terms(), domain=doors.terms.domain, now=utc_now())
+    async with open_context(profile, network, wallet=wallet) as context:
+        done = await carry(new_delegation(request, context), context)
+        claim = claim_of(done, chain, Terms(), domain=context.terms.domain, now=utc_now())
         testimonies = await examine(claim, [chain.rpc_url])
     file = write_evidence(claim, testimonies, judge(claim, testimonies, now=utc_now()))
     check_evidence(network, file)

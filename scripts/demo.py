@@ -14,8 +14,8 @@ from pathlib import Path
 from chains import Token, format_amount, to_base_units
 from chains.wallets import load_wallet, write_secret_file
 from delegation import (
+    Context,
     DelegationRequest,
-    Doors,
     Plan,
     Terms,
     carry,
@@ -23,7 +23,7 @@ from delegation import (
     examine,
     judge,
     new_delegation,
-    open_doors,
+    open_context,
     utc_now,
     verify_evidence,
     write_evidence,
@@ -42,7 +42,7 @@ class Card:
     """One owner's token on one network, as it goes through its life."""
 
     sandbox: Sandbox
-    doors: Doors
+    context: Context
     owner: str
     network: str
     token: Token
@@ -57,8 +57,8 @@ class Card:
         """Carry one request to the end of the line."""
         print(f"\n--- {self.title}: {deed}")
         request = DelegationRequest(network=self.network, currency=self.token.symbol, amount=amount, owner=self.owner)
-        d = await carry(new_delegation(request, self.doors), self.doors)
-        for approval in d.approval:
+        d = await carry(new_delegation(request, self.context), self.context)
+        for approval in d.approvals:
             print(f"  Approved  {format_amount(approval.step.amount, self.token.decimals)} by {approval.hash}")
         for finding in d.verification.findings if d.verification is not None else ():
             print(f"  {finding.verdict}  {finding.message}")
@@ -67,9 +67,9 @@ class Card:
 
     async def audit(self) -> Row:
         """Verify the last delegation as an auditor does, file the evidence, and verify the file with no network."""
-        last = [d for d in self.doors.journal.list() if d.request.network == self.network][-1]
-        chain = self.doors.node.chain
-        claim = claim_of(last, chain, Terms(), domain=self.doors.terms.domain, now=utc_now())
+        last = [d for d in self.context.journal.list() if d.request.network == self.network][-1]
+        chain = self.context.node.chain
+        claim = claim_of(last, chain, Terms(), domain=self.context.terms.domain, now=utc_now())
         testimonies = await examine(claim, [chain.rpc_url])
         report = judge(claim, testimonies, now=utc_now())
         file = write_evidence(claim, testimonies, report)
@@ -90,21 +90,21 @@ class Card:
     async def prioritize(self) -> Row:
         """Let this wallet pay first."""
         before = await self._listed()
-        await self.doors.gateway.set_priorities([before.id])
+        await self.context.gateway.set_priorities([before.id])
         after = await self._listed()
         print(f"\n--- {self.title}: priority {before.priority} -> {after.priority}")
         return Row(self.title, f"priority {before.priority} -> {after.priority}", "", "", after.priority == 1)
 
     async def compare(self, expected: Decimal, event: str, *, verified: bool = True) -> Row:
         """Read the chain and the platform's list, and compare both with what they should hold."""
-        state = await self.doors.node.get_allowance(self.token, self.owner, self.spender)
+        state = await self.context.node.get_allowance(self.token, self.owner, self.spender)
         on_chain = format_amount(state.allowance, self.token.decimals)
         listed = (await self._listed()).allowance
         agrees = verified and Decimal(on_chain) == expected == listed
         return Row(self.title, event, on_chain, f"{listed}", agrees)
 
     async def _listed(self):
-        wallets = await self.doors.gateway.get_wallets()
+        wallets = await self.context.gateway.get_wallets()
         return next(row for row in wallets if row.is_of(self.owner, self.token.symbol, self.network))
 
 
@@ -145,15 +145,15 @@ async def main() -> int:
 
 
 async def open_card(stack: AsyncExitStack, sandbox: Sandbox, directory: Path, network: str, currency: str) -> Card:
-    """Return a new owner's token on one network, with doors of its own."""
+    """Return a new owner's token on one network, with a context of its own."""
     profile = profile_of(sandbox.document, journal=directory / "journal.sqlite")
     family = profile.chain(network).family
     key_file = directory / f"{network}.key"
     write_secret_file(key_file, (await sandbox.new_wallet(family)).private_key)
     wallet = load_wallet(str(key_file), family=family)
-    doors = await stack.enter_async_context(open_doors(profile, network, wallet=wallet, agree=show_plan))
-    asset = find_asset(await doors.gateway.get_networks(), network, currency)
-    return Card(sandbox, doors, wallet.address, network, asset.token, asset.spender)
+    context = await stack.enter_async_context(open_context(profile, network, wallet=wallet, agree=show_plan))
+    asset = find_asset(await context.gateway.get_networks(), network, currency)
+    return Card(sandbox, context, wallet.address, network, asset.token, asset.spender)
 
 
 def show_plan(plan: Plan) -> None:

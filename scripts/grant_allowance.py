@@ -31,5 +31,5 @@ except (ChainError, DelegationError) as error:
 except KeyboardInterrupt:
     sys.exit(f"Interrupted. {resume}")
 print(f"{done.verification.verdict}: {done.plan.spender} may spend {done.request.amount} {currency.upper()}.")
-print(f"Transaction: {done.approval[-1].hash}")
+print(f"Transaction: {done.approvals[-1].hash}")
 sys.exit(0 if done.verification.verdict == "VERIFIED" else 1)

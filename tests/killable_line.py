@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from chains.wallets import load_wallet
-from delegation import Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_doors
+from delegation import Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_context
 
 # What a line imports when it needs it, imported once here and not in every fork.
 for heavy in ("eth_account", "httpx", "rlp", "solders", "chains.evm.node", "chains.solana.node"):
@@ -47,9 +47,9 @@ async def carry_until_killed(job: dict[str, Any]) -> None:
     request = DelegationRequest(
         network=job["network"], currency=job["currency"], amount=Decimal(job["amount"]), owner=wallet.address
     )
-    async with open_doors(profile, job["network"], wallet=wallet) as doors:
-        journal = KillingJournal(doors.journal, save=job["save"], when=job["when"])
-        killing = replace(doors, journal=journal)
+    async with open_context(profile, job["network"], wallet=wallet) as context:
+        journal = KillingJournal(context.journal, save=job["save"], when=job["when"])
+        killing = replace(context, journal=journal)
         await carry(new_delegation(request, killing), killing)
 
 

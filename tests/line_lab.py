@@ -1,4 +1,4 @@
-"""What the tests of the line share: a wallet with open doors, a wallet app, and the platform told what to do.
+"""What the tests of the line share: a wallet with open context, a wallet app, and the platform told what to do.
 
 What chain and platform hold is read here without the code under test.
 """
@@ -25,7 +25,7 @@ from chains.http import open_http_client
 from chains.rpc import HttpRpc
 from chains.types import SignedTransaction, UnsignedTransaction
 from chains.wallets import EvmKeyWallet, SendingWallet, SolanaKeyWallet
-from delegation import Delegation, DelegationRequest, Doors, carry, new_delegation, open_doors
+from delegation import Context, Delegation, DelegationRequest, carry, new_delegation, open_context
 from delegation.models import Station
 from delegation.sandbox import Sandbox
 from delegation.sandbox.artifacts import encode_call
@@ -64,13 +64,13 @@ class Clock:
 
 @dataclass
 class Line:
-    """One wallet of its own and the doors of one network."""
+    """One wallet of its own and the context of one network."""
 
     sandbox: Sandbox
     network: str
     currency: str
     key: KeyDocument
-    doors: Doors
+    context: Context
     rpc: HttpRpc
     platform: Platform
     journal: Path
@@ -89,14 +89,14 @@ class Line:
         return DelegationRequest(**fields | changes)
 
     def new(self, amount: str, **changes: Any) -> Delegation:
-        return new_delegation(self.request(amount, **changes), self.doors)
+        return new_delegation(self.request(amount, **changes), self.context)
 
     async def carry(self, amount: str, **changes: Any) -> Delegation:
-        return await carry(self.new(amount, **changes), self.doors)
+        return await carry(self.new(amount, **changes), self.context)
 
     def only(self) -> Delegation:
         """Return the newest delegation of the journal, as a program that starts again finds it."""
-        return self.doors.journal.list()[-1]
+        return self.context.journal.list()[-1]
 
     async def allowance(self) -> int:
         """Return what the chain says, in base units."""
@@ -195,7 +195,7 @@ class Platform:
 async def open_line(
     sandbox: Sandbox, directory: Path, network: str, currency: str = "usdc", *, gas: bool = True, **rest: Any
 ) -> AsyncIterator[Line]:
-    """Open the doors for a new wallet; `rest` are further fields of `Doors`. The platform behaves again at the end."""
+    """Open the context of a new wallet with further fields of it; the platform behaves again at the end."""
     key = await sandbox.new_wallet("solana" if network == "solana" else "evm", gas=gas)
     heard: list[str] = []
     fields: dict[str, Any] = {"wallet": key_wallet(key), "progress": lambda station, _: heard.append(station)} | rest
@@ -207,8 +207,8 @@ async def open_line(
     client = open_http_client(gateway.base_url, base_url=gateway.base_url, headers=headers)
     platform = Platform(client)
     try:
-        async with open_doors(profile, network, **fields) as doors:
-            yield Line(sandbox, network, currency, key, doors, rpc, platform, journal, heard)
+        async with open_context(profile, network, **fields) as context:
+            yield Line(sandbox, network, currency, key, context, rpc, platform, journal, heard)
     finally:
         await platform.reset()
         await client.aclose()

@@ -66,8 +66,8 @@ async def filed(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path_facto
     """Evidence of a whole delegation, with its statement, as the journal holds it."""
     async with open_line(sandbox, tmp_path_factory.mktemp("line"), request.param) as line:
         done = await line.carry(AMOUNT)
-        chain = line.doors.node.chain
-        claim = claim_of(done, chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        chain = line.context.node.chain
+        claim = claim_of(done, chain, Terms(), domain=line.context.terms.domain, now=utc_now())
         return await file_evidence(claim, chain.rpc_url, sandbox.document.gateway.access_token)
 
 
@@ -250,7 +250,7 @@ def test_the_schema_describes_the_file(filed: Filed) -> None:
 async def test_evidence_of_a_false_claim_refutes_again(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "ethereum") as line:
         done = await line.carry(AMOUNT)
-        claim = claim_of(done, line.doors.node.chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        claim = claim_of(done, line.context.node.chain, Terms(), domain=line.context.terms.domain, now=utc_now())
         approval = claim.approval.model_copy(update={"amount": claim.approval.amount + 1})
         filed = await file_evidence(claim.model_copy(update={"approval": approval}), line.known.rpc_url, "")
     assert filed.report.verdict == "REFUTED"
@@ -305,7 +305,7 @@ async def claimed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) ->
     """A true claim about an approve on an anvil chain with id 59144, and its node."""
     async with open_line(sandbox, tmp_path_factory.mktemp("line"), "linea") as line:
         done = await line.carry(AMOUNT)
-        claim = claim_of(done, line.doors.node.chain, Terms(), domain=line.doors.terms.domain, now=utc_now())
+        claim = claim_of(done, line.context.node.chain, Terms(), domain=line.context.terms.domain, now=utc_now())
         return claim, line.known.rpc_url
 
 

@@ -15,7 +15,7 @@ from chains import Token, WalletRefusedError
 from chains.family import open_node
 from chains.types import AllowanceIntent
 from chains.wallets import SendingWallet, load_wallet
-from delegation import DelegationRequest, carry, new_delegation, open_doors
+from delegation import DelegationRequest, carry, new_delegation, open_context
 from delegation.cli.line import carry_and_report
 from delegation.cli.progress import Progress
 from delegation.cli.session import Session
@@ -67,7 +67,7 @@ async def test_a_grant_ends_with_one_document_in_which_every_station_is_filled(c
             "network": network,
             "currency": currency,
             "amount": "5000",
-            "txHash": document["approval"][-1]["hash"],
+            "txHash": document["approvals"][-1]["hash"],
             "sigHash": "",
             "sigMessage": "",
             "token": "",
@@ -76,7 +76,7 @@ async def test_a_grant_ends_with_one_document_in_which_every_station_is_filled(c
         assert taken[-1] == document["proof"]["txHash"]
         assert document["submission"]["outcome"] == "accepted"
         assert document["verification"]["verdict"] == "VERIFIED"
-        assert [step["hash"] is not None for step in document["approval"]] == [True] * (2 if currency == "usdt" else 1)
+        assert [step["hash"] is not None for step in document["approvals"]] == [True] * (2 if currency == "usdt" else 1)
         assert re.search(rf"Allow +5000 {currency.upper()} on .*(\n.*)*Owner +{owner.address}", result.err), "the plan"
         for words in ("plan: reading", "approval 1 of", "submission: telling the platform"):
             assert re.search(f"^{words}", result.err, re.MULTILINE), "what is being done, a line each"
@@ -217,7 +217,7 @@ async def test_ctrl_c_while_it_waits_leaves_a_delegation_that_resume_finishes(cl
     assert resumed.status == 0
     assert resumed.document["id"] == saved.id
     assert resumed.document["verification"]["verdict"] == "VERIFIED"
-    assert resumed.document["approval"][0]["hash"] == saved.approval[0].hash
+    assert resumed.document["approvals"][0]["hash"] == saved.approvals[0].hash
     assert await cli.nonce("linea", owner) == 1
     assert len(cli.delegations()) == 1
 
@@ -236,8 +236,8 @@ async def test_a_failing_platform_stops_it_midway_and_no_live_token_is_shown(cli
     assert stopped.status == 4
     assert (stopped.document["error"]["fault"], stopped.document["error"]["status"]) == ("platform", 500)
     (saved,) = cli.delegations()
-    assert saved.token is not None
-    cli.secrets.append(saved.token.token)
+    assert saved.delegation_token is not None
+    cli.secrets.append(saved.delegation_token.token)
     for arguments in (("show", saved.id), ("--json", "show", saved.id), ("--json", "list"), ("list",)):
         shown = await cli.call(*arguments)
         assert shown.status == 0
@@ -284,9 +284,9 @@ async def test_a_plan_of_which_nothing_was_signed_is_shown_again_and_asked_for(c
 
     profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
     request = DelegationRequest(network="linea", currency="usdc", amount=Decimal(5000), owner=key.address)
-    async with open_doors(profile, "linea", wallet=SendingWallet(key.address, "evm", refuse)) as doors:
+    async with open_context(profile, "linea", wallet=SendingWallet(key.address, "evm", refuse)) as context:
         with pytest.raises(WalletRefusedError):
-            await carry(new_delegation(request, doors), doors)
+            await carry(new_delegation(request, context), context)
     (saved,) = cli.delegations()
 
     unasked = await cli.call("--json", "resume", "--wallet", str(owner.key_file))
@@ -325,7 +325,7 @@ async def test_resuming_a_finished_delegation_only_verifies_it_again(cli: Comman
     assert again.status == 0
     assert "is finished; verifying it again" in again.err
     assert again.document["verification"]["allowance"] == "3800000000"
-    for station in ("plan", "approval", "ownership", "proof", "submission"):
+    for station in ("plan", "approvals", "ownership", "proof", "submission"):
         assert again.document[station] == granted[station]
     assert await cli.platform("GET", "/sandbox/proofs") == proofs
     assert await cli.nonce("linea", owner) == 1
@@ -343,8 +343,8 @@ async def test_what_could_not_be_checked_ends_with_3(cli: CommandLine, capsys: p
     await cli.platform("POST", "/sandbox/misbehave", failing)
     session = Session(profile_name="sandbox", as_json=True, quiet=True, progress=Progress(quiet=True))
     profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
-    async with open_doors(profile, "linea", list_timeout=0.0) as doors:
-        status = await carry_and_report(session, doors.journal.load(granted["id"]), doors)
+    async with open_context(profile, "linea", list_timeout=0.0) as context:
+        status = await carry_and_report(session, context.journal.load(granted["id"]), context)
     out, err = capsys.readouterr()
     assert (status, json.loads(out)["verification"]["verdict"]) == (3, "UNDETERMINED")
     assert f"delegation --profile sandbox resume {granted['id']}" in err

@@ -31,7 +31,7 @@ class Granted:
 
     @property
     def hash(self) -> str:
-        return str(self.delegation.approval[-1].hash)
+        return str(self.delegation.approvals[-1].hash)
 
     def claim(self, **changes: str) -> list[str]:
         """The options of the claim, with changes; an empty value leaves one out."""
@@ -252,7 +252,7 @@ async def test_a_statement_belongs_to_the_claim(granted: Granted, tmp_path: Path
     message.write_bytes(ownership.message.encode())
     at = (datetime.now(UTC) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     signed = ("--message", str(message), "--signature", ownership.signature, "--at", at)
-    nonce = granted.delegation.token.nonce if granted.delegation.token is not None else ""
+    nonce = granted.delegation.delegation_token.nonce if granted.delegation.delegation_token is not None else ""
     result = await granted.verify(*signed, "--nonce", nonce)
     assert (result.status, verdicts(result.document)["ownership-nonce"]) == (0, "VERIFIED")
     assert result.document["ownership"]["not_checked"] == ["domain", "uri"]

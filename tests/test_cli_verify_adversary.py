@@ -51,7 +51,7 @@ async def evm(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Asy
     named = ("--network", "linea", "--currency", "usdc", "--wallet", str(owner.key_file))
     assert (await cli.call("grant", *named, "--amount", "5000", "--yes")).status == 0
     (delegation,) = cli.delegations()
-    yield Claimed(cli, owner, "linea", str(delegation.approval[-1].hash), delegation.id)
+    yield Claimed(cli, owner, "linea", str(delegation.approvals[-1].hash), delegation.id)
     await cli.close()
 
 

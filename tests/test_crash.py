@@ -18,7 +18,7 @@ from chains.evm.codec.erc20 import encode_approve
 from chains.http import open_http_client
 from chains.rpc import HttpRpc
 from chains.wallets import load_wallet, write_secret_file
-from delegation import carry, open_doors
+from delegation import carry, open_context
 from delegation.models import Delegation
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
@@ -108,7 +108,7 @@ async def test_a_line_killed_at_any_save_is_finished_by_resume_without_doing_any
                 return
             assert finished.verification is not None
             assert finished.verification.verdict == "VERIFIED"
-            assert len(finished.approval) == steps
+            assert len(finished.approvals) == steps
             assert await case.count_signed() == signed_before + steps
             assert await case.count_accepted_proofs() == 1
 
@@ -157,13 +157,13 @@ class KillCase:
 
     async def resume(self) -> Delegation | None:
         """Finish what the journal holds; None if it holds nothing."""
-        async with open_doors(self.profile, self.network, wallet=load_wallet(str(self.key_file))) as doors:
-            saved = doors.journal.list()
-            return await carry(saved[0], doors) if saved else None
+        async with open_context(self.profile, self.network, wallet=load_wallet(str(self.key_file))) as context:
+            saved = context.journal.list()
+            return await carry(saved[0], context) if saved else None
 
     async def saved(self) -> Delegation | None:
-        async with open_doors(self.profile, self.network) as doors:
-            return next(iter(doors.journal.list()), None)
+        async with open_context(self.profile, self.network) as context:
+            return next(iter(context.journal.list()), None)
 
     async def count_signed(self) -> int:
         """Count the transactions that the owner has signed and that are on the chain, read without our own node."""

@@ -19,7 +19,7 @@ from chains.evm import settlement
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import EvmTransaction, SignedTransaction
-from delegation import Delegation, Doors, Plan, carry
+from delegation import Context, Delegation, Plan, carry
 from delegation.sandbox import Sandbox
 
 
@@ -31,8 +31,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tampering(
     line: Line, then: Callable[[SignedTransaction], Awaitable[None]], *, at: int = 1
-) -> tuple[TamperedWallet, Doors]:
-    """Return doors with a wallet after whose first signature, or the one named, something happens."""
+) -> tuple[TamperedWallet, Context]:
+    """Return context with a wallet after whose first signature, or the one named, something happens."""
 
     async def after(signed: SignedTransaction) -> SignedTransaction:
         if len(wallet.signed) == at:
@@ -40,11 +40,11 @@ def tampering(
         return signed
 
     wallet = TamperedWallet(line.key, after=after)
-    return wallet, replace(line.doors, wallet=wallet)
+    return wallet, replace(line.context, wallet=wallet)
 
 
 def nonce_of(d: Delegation) -> int:
-    unsigned = d.approval[-1].unsigned
+    unsigned = d.approvals[-1].unsigned
     assert isinstance(unsigned, EvmTransaction)
     return unsigned.nonce
 
@@ -65,21 +65,21 @@ async def test_an_approval_that_reverted_is_named_and_made_anew_only_by_resume_a
         async def pause(signed: SignedTransaction) -> None:
             await line.call_as_issuer("pause()")
 
-        wallet, doors = tampering(line, pause)
+        wallet, context = tampering(line, pause)
         try:
             with pytest.raises(TransactionRevertedError, match="paused") as caught:
-                await carry(line.new("5000"), doors)
+                await carry(line.new("5000"), context)
         finally:
             await line.call_as_issuer("unpause()")
         assert len(wallet.signed) == 1
         assert caught.value.hash == wallet.signed[0].hash
         reverted = line.only()
-        assert reverted.approval[0].discarded == (wallet.signed[0].hash,)
+        assert reverted.approvals[0].discarded == (wallet.signed[0].hash,)
         assert (reverted.touched_chain, reverted.in_flight) == (True, False)
         plans: list[Plan] = []
-        d = await carry(reverted, replace(doors, agree=plans.append))
+        d = await carry(reverted, replace(context, agree=plans.append))
         assert len(plans) == 1
-        assert d.approval[0].discarded == (wallet.signed[0].hash,)
+        assert d.approvals[0].discarded == (wallet.signed[0].hash,)
         await check_done(line, d, signed=2)
 
 
@@ -91,12 +91,12 @@ async def test_an_approval_whose_nonce_was_used_by_something_else_is_over_and_ma
         async def cancel(signed: SignedTransaction) -> None:
             await line.send_directly("0x", to=line.owner)
 
-        wallet, doors = tampering(line, cancel)
+        wallet, context = tampering(line, cancel)
         with pytest.raises(TransactionReplacedError):
-            await carry(line.new("5000"), doors)
+            await carry(line.new("5000"), context)
         assert len(wallet.signed) == 1
         assert not line.only().in_flight
-        d = await carry(line.only(), doors)
+        d = await carry(line.only(), context)
         assert nonce_of(d) == 1
         await check_done(line, d, signed=2)
 
@@ -110,9 +110,9 @@ async def test_an_approval_that_the_owner_sped_up_elsewhere_is_settled_under_its
         async def speed_up(signed: SignedTransaction) -> None:
             faster.append(await line.approve_directly(5000 * UNIT))
 
-        wallet, doors = tampering(line, speed_up)
-        d = await carry(line.new("5000"), doors)
-        assert [d.approval[0].hash] == faster != [wallet.signed[0].hash]
+        wallet, context = tampering(line, speed_up)
+        d = await carry(line.new("5000"), context)
+        assert [d.approvals[0].hash] == faster != [wallet.signed[0].hash]
         assert d.proof is not None
         assert d.proof.tx_hash == faster[0]
         await check_done(line, d, signed=1)
@@ -123,19 +123,19 @@ async def test_a_pending_approval_is_waited_for_and_sent_again_with_the_same_byt
 ) -> None:
     async with open_line(sandbox, tmp_path, "base", settle_timeout=0.3) as line:
         wallet = TamperedWallet(line.key)
-        doors = replace(line.doors, wallet=wallet)
+        context = replace(line.context, wallet=wallet)
         await line.rpc.request("evm_setAutomine", [False])
         try:
             for _ in range(2):
                 with pytest.raises(TransactionPendingError, match=r"has not settled within 0\.3 seconds"):
-                    await carry(line.only() if wallet.signed else line.new("5000"), doors)
+                    await carry(line.only() if wallet.signed else line.new("5000"), context)
                 await line.rpc.request("anvil_dropTransaction", [wallet.signed[0].hash])
             pending = line.only()
             assert pending.in_flight
         finally:
             await line.rpc.request("evm_setAutomine", [True])
-        d = await carry(pending, doors)
-        assert [signed.hash for signed in wallet.signed] == [d.approval[0].hash]
+        d = await carry(pending, context)
+        assert [signed.hash for signed in wallet.signed] == [d.approvals[0].hash]
         await check_done(line, d, signed=1)
 
 
@@ -143,19 +143,19 @@ async def test_a_handed_out_approval_in_the_mempool_is_waited_for_and_nobody_is_
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        headless = replace(line.doors, wallet=None)
+        headless = replace(line.context, wallet=None)
         d = await carry(line.new("5000"), headless)
-        unsigned = d.approval[0].unsigned
+        unsigned = d.approvals[0].unsigned
         assert isinstance(unsigned, EvmTransaction)
         await line.rpc.request("evm_setAutomine", [False])
         try:
             await line.approve_directly(5000 * UNIT, nonce=unsigned.nonce, wait=False)
             with pytest.raises(TransactionPendingError, match="waits to be mined"):
-                await carry(d, line.doors)
+                await carry(d, line.context)
         finally:
             await line.rpc.request("evm_setAutomine", [True])
         await line.rpc.request("evm_mine")
-        await check_done(line, await carry(d, line.doors), signed=1)
+        await check_done(line, await carry(d, line.context), signed=1)
 
 
 async def test_a_hash_that_no_node_knows_any_more_is_asked_for_again_with_the_same_nonce(
@@ -173,11 +173,11 @@ async def test_a_hash_that_no_node_knows_any_more_is_asked_for_again_with_the_sa
             await line.rpc.request("evm_setAutomine", [False])
 
         app = WalletApp(line, before=hold, after=drop)
-        doors = replace(line.doors, wallet=app.wallet)
+        context = replace(line.context, wallet=app.wallet)
         with pytest.raises(TransactionDroppedError):
-            await carry(line.new("5000"), doors)
+            await carry(line.new("5000"), context)
         app.before = app.after = None
-        d = await carry(line.only(), doors)
+        d = await carry(line.only(), context)
         first, second = app.transactions
         assert first["params"][0]["nonce"] == second["params"][0]["nonce"]
         await check_done(line, d, signed=1)
@@ -191,12 +191,12 @@ async def test_bytes_that_could_not_be_paid_for_are_kept_and_sent_when_there_is_
         async def empty(signed: SignedTransaction) -> None:
             await line.rpc.request("anvil_setBalance", [line.owner, "0x1"])
 
-        wallet, doors = tampering(line, empty)
+        wallet, context = tampering(line, empty)
         with pytest.raises(NoGasError):
-            await carry(line.new("5000"), doors)
+            await carry(line.new("5000"), context)
         assert line.only().in_flight
         await line.rpc.request("anvil_setBalance", [line.owner, hex(10**18)])
-        d = await carry(line.only(), doors)
+        d = await carry(line.only(), context)
         assert len(wallet.signed) == 1
         await check_done(line, d, signed=1)
 
@@ -208,13 +208,13 @@ async def test_the_second_of_two_steps_that_was_replaced_is_made_again_alone(san
         async def cancel(signed: SignedTransaction) -> None:
             await line.send_directly("0x", to=line.owner)
 
-        wallet, doors = tampering(line, cancel, at=2)
+        wallet, context = tampering(line, cancel, at=2)
         with pytest.raises(TransactionReplacedError):
-            await carry(line.new("5000"), doors)
+            await carry(line.new("5000"), context)
         stopped = line.only()
-        assert [approval.settlement is not None for approval in stopped.approval] == [True, False]
-        d = await carry(stopped, doors)
-        assert d.approval[0] == stopped.approval[0]
+        assert [approval.settlement is not None for approval in stopped.approvals] == [True, False]
+        d = await carry(stopped, context)
+        assert d.approvals[0] == stopped.approvals[0]
         assert len(wallet.signed) == 3
         # The approval of the test's own, the reset to 0, what took the nonce, and the approval made anew.
         await check_done(line, d, signed=4)
@@ -257,11 +257,11 @@ async def test_a_solana_transaction_that_can_never_land_any_more_is_rebuilt_and_
         # The first transaction gets lost; it is said to live for 40 blocks only, so that the test is not longer.
         rpc.shorten_lives = 110
         wallet = TamperedWallet(line.key)
-        doors = replace(line.doors, wallet=wallet, node=SolanaNode(line.doors.node.chain, rpc))
-        d = await carry(line.new("5000"), doors)
+        context = replace(line.context, wallet=wallet, node=SolanaNode(line.context.node.chain, rpc))
+        d = await carry(line.new("5000"), context)
         assert [signed.raw for signed in wallet.signed[:1]] == list(rpc.lost)
-        assert d.approval[0].discarded == (wallet.signed[0].hash,)
-        assert d.approval[0].hash == wallet.signed[1].hash
+        assert d.approvals[0].discarded == (wallet.signed[0].hash,)
+        assert d.approvals[0].hash == wallet.signed[1].hash
         await check_done(line, d, signed=1)
 
 
@@ -273,9 +273,9 @@ async def test_an_allowance_that_is_spent_from_before_it_is_final_has_still_take
         rpc = MeddlingRpc(line.rpc)
         rpc.lost.add("nothing")
         rpc.when_taken = lambda: sandbox.spend("solana", "usdc", line.owner, 1200 * UNIT)
-        d = await carry(line.new("10000"), replace(line.doors, node=SolanaNode(line.doors.node.chain, rpc)))
-        assert d.approval[0].settlement is not None
-        assert d.approval[0].settlement.allowance == 8800 * UNIT
+        d = await carry(line.new("10000"), replace(line.context, node=SolanaNode(line.context.node.chain, rpc)))
+        assert d.approvals[0].settlement is not None
+        assert d.approvals[0].settlement.allowance == 8800 * UNIT
         assert d.verification is not None
         assert d.verification.verdict == "VERIFIED"
         assert await line.count_signed() == 2

@@ -45,9 +45,9 @@ async def change_allowances(
             assert d.station == "done"
             assert d.verification is not None
             assert d.verification.verdict == "VERIFIED", d.verification
-            assert line.doors.journal.load(d.id) == d
-            assert len(d.approval) == steps[number - 1]
-            hashes |= {approval.hash for approval in d.approval}
+            assert line.context.journal.load(d.id) == d
+            assert len(d.approvals) == steps[number - 1]
+            hashes |= {approval.hash for approval in d.approvals}
             assert await line.count_signed() == sum(steps[:number]) == len(hashes)
             assert f"{await line.listed():f}" == amount
             assert await line.allowance() == d.verification.allowance == int(Decimal(amount) * UNIT)
@@ -61,12 +61,12 @@ def check_proof(line: Line, d: Delegation, amount: str) -> None:
     assert set(wire) == EIGHT_FIELDS
     assert wire["address"] == line.owner
     assert (wire["network"], wire["currency"], wire["amount"]) == (line.network, line.currency, amount)
-    assert wire["txHash"] == d.approval[-1].hash
+    assert wire["txHash"] == d.approvals[-1].hash
     assert d.ownership is not None
     assert (wire["sigHash"], wire["sigMessage"]) == (d.ownership.signature, d.ownership.message)
-    assert d.token is not None
-    assert wire["token"] == d.token.token
-    assert d.token.nonce in wire["sigMessage"]
+    assert d.delegation_token is not None
+    assert wire["token"] == d.delegation_token.token
+    assert d.delegation_token.nonce in wire["sigMessage"]
 
 
 async def test_a_token_that_refuses_to_change_an_allowance_shows_two_steps_and_only_then(
@@ -77,7 +77,7 @@ async def test_a_token_that_refuses_to_change_an_allowance_shows_two_steps_and_o
         second = await line.carry("5000.25")
         plans = [d.plan for d in (first, second) if d.plan is not None]
         assert [[step.amount for step in plan.steps] for plan in plans] == [[100 * UNIT], [0, 5_000_250_000]]
-        assert [approval.settlement.allowance for approval in second.approval if approval.settlement] == [
+        assert [approval.settlement.allowance for approval in second.approvals if approval.settlement] == [
             0,
             5_000_250_000,
         ]
@@ -145,7 +145,7 @@ async def test_what_a_solana_wallet_is_asked_to_sign_is_the_approve_of_the_shipp
 
 async def asked(line: Line, amount: str) -> dict[str, Any]:
     """Return what a wallet is asked to sign for an amount; nothing is signed."""
-    d = await carry(line.new(amount, unlimited=True), replace(line.doors, wallet=None))
+    d = await carry(line.new(amount, unlimited=True), replace(line.context, wallet=None))
     request = awaiting(d)
     assert request is not None
     assert request.kind == "transaction"

@@ -31,7 +31,7 @@ DEAD = "http://127.0.0.1:9"
 
 
 async def check_untouched(line: Line) -> None:
-    assert line.doors.journal.list() == ()
+    assert line.context.journal.list() == ()
     assert await line.count_signed() == 0
     assert await line.proofs() == []
 
@@ -56,7 +56,7 @@ async def test_a_changed_spender_or_token_stops_the_line_and_both_values_are_sho
             assert pinned in str(caught.value)
             assert now in str(caught.value)
             await line.platform.reset()
-        assert line.doors.journal.list() == (first,)
+        assert line.context.journal.list() == (first,)
         assert await line.count_signed() == 1
 
 
@@ -65,42 +65,42 @@ async def test_a_first_use_is_pinned_only_after_the_plan_was_agreed_to(sandbox: 
         shown: list[Plan] = []
 
         def decline(plan: Plan) -> None:
-            assert line.doors.pins.check(asset)[0].pinned is None
+            assert line.context.pins.check(asset)[0].pinned is None
             shown.append(plan)
             raise DeclinedError("no")
 
-        asset = find_asset(await line.doors.gateway.get_networks(), "base", "usdc")
+        asset = find_asset(await line.context.gateway.get_networks(), "base", "usdc")
         with pytest.raises(DeclinedError):
-            await carry(line.new("5000"), replace(line.doors, agree=decline))
+            await carry(line.new("5000"), replace(line.context, agree=decline))
         assert [plan.spender for plan in shown] == [line.known.delegation_contract]
-        assert [check.pinned for check in line.doors.pins.check(asset)] == [None, None]
+        assert [check.pinned for check in line.context.pins.check(asset)] == [None, None]
         await check_untouched(line)
         await line.carry("5000")
-        assert [check.pinned == check.found for check in line.doors.pins.check(asset)] == [True, True]
+        assert [check.pinned == check.found for check in line.context.pins.check(asset)] == [True, True]
 
 
 async def test_the_wallet_of_another_owner_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line, open_line(sandbox, tmp_path, "base") as other:
         with pytest.raises(OwnerMismatchError) as caught:
-            await carry(line.new("5000"), replace(line.doors, wallet=other.doors.wallet))
+            await carry(line.new("5000"), replace(line.context, wallet=other.context.wallet))
         assert (caught.value.expected, caught.value.found) == (line.owner, other.owner)
         await check_untouched(line)
 
 
 async def test_a_saved_delegation_goes_on_only_at_its_own_platform_and_region(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        d = await carry(line.new("5000"), replace(line.doors, wallet=None))
-        base_url = line.doors.gateway.base_url
+        d = await carry(line.new("5000"), replace(line.context, wallet=None))
+        base_url = line.context.gateway.base_url
         for elsewhere in (Gateway(DEAD, "key", "token"), Gateway(base_url, "key", "token", region="us")):
             async with elsewhere:
                 with pytest.raises(InvalidRequestError, match="belongs to the platform at 127"):
-                    await carry(d, replace(line.doors, gateway=elsewhere))
+                    await carry(d, replace(line.context, gateway=elsewhere))
         assert line.only() == d
 
 
 async def test_a_request_is_never_carried_on_another_network_than_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        for doing in (preview(line.request("1", network="linea"), line.doors), line.carry("1", network="linea")):
+        for doing in (preview(line.request("1", network="linea"), line.context), line.carry("1", network="linea")):
             with pytest.raises(InvalidRequestError, match="linea, and the node at hand is one of base"):
                 await doing
         await check_untouched(line)
@@ -109,16 +109,16 @@ async def test_a_request_is_never_carried_on_another_network_than_its_own(sandbo
 async def test_a_signed_approval_is_not_looked_for_on_another_chain(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         with pytest.raises(CrashError):
-            await carry(line.new("5000"), replace(line.doors, progress=die_at("waiting for")))
+            await carry(line.new("5000"), replace(line.context, progress=die_at("waiting for")))
         signed = line.only()
         wrong = open_node(get_chain("base"), sandbox.document.networks["ethereum"].rpc_url)
         with pytest.raises(WrongChainError):
-            await carry(signed, replace(line.doors, node=wrong))
+            await carry(signed, replace(line.context, node=wrong))
         with pytest.raises(WrongChainError):
-            await preview(line.request("1"), replace(line.doors, node=wrong))
+            await preview(line.request("1"), replace(line.context, node=wrong))
         await wrong.aclose()
         assert line.only() == signed
-        d = await carry(signed, line.doors)
+        d = await carry(signed, line.context)
         assert d.station == "done"
         assert await line.count_signed() == 1
 
@@ -128,7 +128,7 @@ async def test_a_second_delegation_waits_until_the_first_ones_approval_has_settl
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         with pytest.raises(CrashError):
-            await carry(line.new("5000"), replace(line.doors, progress=die_at("waiting for")))
+            await carry(line.new("5000"), replace(line.context, progress=die_at("waiting for")))
         first = line.only()
         with pytest.raises(OwnerBusyError) as caught:
             await line.carry("6000")
@@ -137,8 +137,8 @@ async def test_a_second_delegation_waits_until_the_first_ones_approval_has_settl
         assert f"delegation resume {first.id}" in caught.value.hint
         assert await line.count_signed() == 0
         second = line.only()
-        await carry(first, line.doors)
-        assert (await carry(second, line.doors)).station == "done"
+        await carry(first, line.context)
+        assert (await carry(second, line.context)).station == "done"
         assert await line.count_signed() == 2
 
 
@@ -147,9 +147,9 @@ async def test_two_processes_that_carry_the_same_delegation_approve_once_and_one
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         with pytest.raises(CrashError):
-            await carry(line.new("5000"), replace(line.doors, progress=die_at("waiting for")))
+            await carry(line.new("5000"), replace(line.context, progress=die_at("waiting for")))
         other = open_journal(line.journal)
-        both = [carry(line.only(), replace(line.doors, journal=journal)) for journal in (line.doors.journal, other)]
+        both = [carry(line.only(), replace(line.context, journal=journal)) for journal in (line.context.journal, other)]
         ends = await asyncio.gather(*both, return_exceptions=True)
         other.close()
         (done,) = [end for end in ends if isinstance(end, Delegation)]
@@ -165,28 +165,28 @@ async def test_a_revocation_on_chain_needs_no_platform_but_a_pin(sandbox: Sandbo
     async with open_line(sandbox, tmp_path, "base") as line, Gateway(DEAD, "key", "token") as dead:
         granted = await line.carry("5000")
         assert granted.plan is not None
-        doors = replace(line.doors, gateway=dead)
+        context = replace(line.context, gateway=dead)
         request = line.request("0", chain_only=True)
         with pytest.raises(InvalidRequestError, match="No spender and token are pinned"):
-            await preview(request, doors)
+            await preview(request, context)
         plan = granted.plan
-        Pins(line.doors.journal, DEAD, "international").pin(Asset("base", "sandbox", plan.token, plan.spender))
+        Pins(line.context.journal, DEAD, "international").pin(Asset("base", "sandbox", plan.token, plan.spender))
         new = line.new("0", chain_only=True).model_copy(update={"gateway": "127.0.0.1:9"})
-        d = await carry(new, doors)
+        d = await carry(new, context)
         assert d.station == "done"
         assert d.verification is not None
         assert d.verification.verdict == "VERIFIED"
         assert {finding.rule for finding in d.verification.findings} == {"chain-effect", "chain-now"}
-        assert (d.token, d.proof, d.submission) == (None, None, None)
+        assert (d.delegation_token, d.proof, d.submission) == (None, None, None)
         assert await line.allowance() == 0
         assert dead.requests == 0
 
 
 async def test_a_dead_platform_stops_a_grant_before_anything_is_signed(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line, Gateway(DEAD, "key", "token") as dead:
-        doors = replace(line.doors, gateway=dead)
+        context = replace(line.context, gateway=dead)
         with pytest.raises(GatewayUnreachableError):
-            await carry(line.new("5000").model_copy(update={"gateway": "127.0.0.1:9"}), doors)
+            await carry(line.new("5000").model_copy(update={"gateway": "127.0.0.1:9"}), context)
         await check_untouched(line)
 
 
@@ -224,6 +224,6 @@ async def test_an_owner_without_gas_is_told_before_anything_is_signed(sandbox: S
 
 async def test_a_preview_shows_the_plan_and_leaves_no_trace(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        plan = await preview(line.request("5000"), line.doors)
+        plan = await preview(line.request("5000"), line.context)
         assert (plan.amount, plan.listed, [step.amount for step in plan.steps]) == (5000 * UNIT, False, [5000 * UNIT])
         await check_untouched(line)

@@ -38,7 +38,7 @@ async def pass_time(line: Line, clock: Clock, seconds: int) -> None:
     """Move the platform's clock and ours."""
     await line.platform.advance(seconds)
     clock.ahead += timedelta(seconds=seconds)
-    line.doors.gateway._now = clock
+    line.context.gateway._now = clock
 
 
 async def check_done_once(line: Line, d: Delegation, *, signed: int, accepted: int) -> None:
@@ -76,10 +76,10 @@ async def test_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and_und
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         wallet = TamperedWallet(line.key)
-        doors = replace(line.doors, wallet=wallet)
-        await carry(line.new("5000"), doors)
+        context = replace(line.context, wallet=wallet)
+        await carry(line.new("5000"), context)
         await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
-        d = await carry(line.new("10000"), doors)
+        d = await carry(line.new("10000"), context)
         assert d.submission is not None
         assert (d.submission.outcome, d.submission.status) == ("already_accepted", 400)
         assert [proof["message"] for proof in await line.proofs()] == ["", "", "Delegation token already used"]
@@ -94,9 +94,9 @@ async def test_a_raise_whose_answer_was_lost_is_finished_also_if_the_card_was_us
         await line.carry("5000")
         await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
         with pytest.raises(CrashError):
-            await carry(line.new("10000"), replace(line.doors, progress=die_at("the platform's answer was lost")))
+            await carry(line.new("10000"), replace(line.context, progress=die_at("the platform's answer was lost")))
         await sandbox.spend("base", "usdc", line.owner, 1200 * UNIT)
-        d = await carry(line.only(), line.doors)
+        d = await carry(line.only(), line.context)
         assert d.submission is not None
         assert d.submission.outcome == "already_accepted"
         await check_done_once(line, d, signed=2, accepted=2)
@@ -133,7 +133,7 @@ async def test_a_platform_that_keeps_failing_stops_the_line_after_three_attempts
         stopped = line.only()
         assert stopped.station == "submission"
         assert await line.listed() is None
-        d = await carry(stopped, line.doors)
+        d = await carry(stopped, line.context)
         assert d.ownership == stopped.ownership
         await check_done_once(line, d, signed=1, accepted=1)
 
@@ -159,13 +159,13 @@ async def test_a_proof_that_was_not_judged_stays_good_and_resume_submits_it_unch
         for status, error in refusals.items():
             await line.platform.misbehave(POST_APPROVAL, status=status, headers={"Retry-After": "3600"})
             with pytest.raises(error) as caught:
-                await carry(stopped, line.doors)
+                await carry(stopped, line.context)
             stopped = line.only()
             assert (stopped.station, stopped.submission) == ("submission", None)
             assert stopped.proof is not None
             assert stopped.proof.token not in str(caught.value)
             proofs.add(stopped.proof)
-        d = await carry(stopped, line.doors)
+        d = await carry(stopped, line.context)
         assert proofs == {d.proof}
         await check_done_once(line, d, signed=1, accepted=1)
 
@@ -179,7 +179,7 @@ async def test_a_lost_answer_is_not_forgotten_when_the_repetition_is_not_judged(
         await line.platform.misbehave(POST_APPROVAL, status=401)
         with pytest.raises(NotAuthenticatedError):
             await line.carry("10000")
-        d = await carry(line.only(), line.doors)
+        d = await carry(line.only(), line.context)
         assert d.submission is not None
         assert d.submission.outcome == "already_accepted"
         await check_done_once(line, d, signed=2, accepted=2)
@@ -190,16 +190,16 @@ async def test_a_refused_proof_is_made_again_with_a_new_token_and_the_same_appro
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         wallet = TamperedWallet(line.key)
-        doors = replace(line.doors, wallet=wallet)
+        context = replace(line.context, wallet=wallet)
         stopped = line.new("5000")
         for status in (400, 422):
             await line.platform.misbehave(POST_APPROVAL, status=status, body={"message": "Invalid sigMessage"})
             with pytest.raises(RejectedError, match="Invalid sigMessage"):
-                await carry(stopped, doors)
+                await carry(stopped, context)
             stopped = line.only()
-            assert (stopped.station, stopped.token, stopped.proof) == ("ownership", None, None)
-        d = await carry(stopped, doors)
-        assert d.approval == stopped.approval
+            assert (stopped.station, stopped.delegation_token, stopped.proof) == ("ownership", None, None)
+        d = await carry(stopped, context)
+        assert d.approvals == stopped.approvals
         assert len(set(wallet.texts)) == 3
         assert len(wallet.signed) == 1
         await check_done_once(line, d, signed=1, accepted=1)
@@ -210,10 +210,10 @@ async def test_a_transaction_that_the_platform_has_already_is_understood_without
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         first = await line.carry("5000")
-        d = await carry(renew(first), line.doors)
+        d = await carry(renew(first), line.context)
         assert d.submission is not None
         assert (d.submission.outcome, d.submission.status) == ("already_accepted", 409)
-        assert d.approval == first.approval
+        assert d.approvals == first.approvals
         await check_done_once(line, d, signed=1, accepted=1)
 
 
@@ -225,10 +225,10 @@ async def test_a_platform_that_cannot_be_reached_costs_nothing_that_is_on_chain(
         async with Gateway("http://127.0.0.1:9", "key", "token") as dead:
             d = stopped.model_copy(update={"gateway": "127.0.0.1:9"})
             with pytest.raises(GatewayUnreachableError):
-                await carry(d, replace(line.doors, gateway=dead))
+                await carry(d, replace(line.context, gateway=dead))
         stopped = line.only().model_copy(update={"gateway": stopped.gateway})
         assert stopped.submission is None, "it never reached the platform, so there is nothing to ask about"
-        await check_done_once(line, await carry(stopped, line.doors), signed=1, accepted=1)
+        await check_done_once(line, await carry(stopped, line.context), signed=1, accepted=1)
 
 
 async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same_approval(
@@ -238,12 +238,12 @@ async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same
     async with open_line(sandbox, tmp_path, "base", now=clock) as line:
         stopped = await stop_at_submission(line)
         await pass_time(line, clock, 700)
-        d = await carry(stopped, line.doors)
-        assert d.token is not None
-        assert stopped.token is not None
-        assert d.token.token != stopped.token.token
+        d = await carry(stopped, line.context)
+        assert d.delegation_token is not None
+        assert stopped.delegation_token is not None
+        assert d.delegation_token.token != stopped.delegation_token.token
         assert d.ownership != stopped.ownership
-        assert d.approval == stopped.approval
+        assert d.approvals == stopped.approvals
         await check_done_once(line, d, signed=1, accepted=1)
 
 
@@ -254,9 +254,9 @@ async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_b
         stopped = await stop_at_submission(line, SOLANA_POST_APPROVAL)
         await line.platform.advance(700)
         with pytest.raises(RejectedError, match="Delegation token expired"):
-            await carry(stopped, line.doors)
-        d = await carry(line.only(), line.doors)
-        assert d.approval == stopped.approval
+            await carry(stopped, line.context)
+        d = await carry(line.only(), line.context)
+        assert d.approvals == stopped.approvals
         await check_done_once(line, d, signed=1, accepted=1)
 
 
@@ -265,8 +265,8 @@ async def test_a_statement_that_expired_is_signed_again_for_the_same_token(sandb
     async with open_line(sandbox, tmp_path, "base", now=clock) as line:
         stopped = await stop_at_submission(line)
         await pass_time(line, clock, 150)
-        d = await carry(stopped, line.doors)
-        assert d.token == stopped.token
+        d = await carry(stopped, line.context)
+        assert d.delegation_token == stopped.delegation_token
         assert d.ownership != stopped.ownership
         await check_done_once(line, d, signed=1, accepted=1)
 
@@ -282,7 +282,7 @@ async def test_a_person_who_signs_too_late_is_asked_again_and_no_stale_proof_is_
                 await pass_time(line, clock, 150)
 
         wallet = TamperedWallet(line.key, before_text=dawdle)
-        d = await carry(line.new("5000"), replace(line.doors, wallet=wallet))
+        d = await carry(line.new("5000"), replace(line.context, wallet=wallet))
         assert len(wallet.texts) == 2
         assert await line.statuses() == [201]
         await check_done_once(line, d, signed=1, accepted=1)
@@ -297,12 +297,12 @@ async def test_a_dead_token_whose_answer_was_lost_is_replaced_and_the_platforms_
         await line.carry("5000")
         await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
         with pytest.raises(CrashError):
-            await carry(line.new("10000"), replace(line.doors, progress=die_at("the platform's answer was lost")))
+            await carry(line.new("10000"), replace(line.context, progress=die_at("the platform's answer was lost")))
         await pass_time(line, clock, 700)
         if refusal == 400:
             body = {"message": "Transaction already used"}
             await line.platform.misbehave(POST_APPROVAL, status=400, body=body)
-        d = await carry(line.only(), line.doors)
+        d = await carry(line.only(), line.context)
         assert d.submission is not None
         assert (d.submission.outcome, d.submission.status) == ("already_accepted", refusal)
         await check_done_once(line, d, signed=2, accepted=2)
@@ -314,7 +314,7 @@ async def test_a_token_that_is_dead_on_arrival_stops_the_line(sandbox: Sandbox, 
         with pytest.raises(UnexpectedAnswerError, match="too soon to be used"):
             await line.carry("5000")
         clock.ahead = timedelta()
-        await check_done_once(line, await carry(line.only(), line.doors), signed=1, accepted=1)
+        await check_done_once(line, await carry(line.only(), line.context), signed=1, accepted=1)
 
 
 def test_a_statement_that_nobody_could_sign_in_time_is_not_asked_for() -> None:
@@ -335,7 +335,7 @@ async def test_a_lost_answer_is_not_taken_for_a_yes_while_the_list_cannot_be_rea
         stopped = line.only()
         assert stopped.submission is not None
         assert not stopped.told
-        await check_done_once(line, await carry(stopped, line.doors), signed=1, accepted=1)
+        await check_done_once(line, await carry(stopped, line.context), signed=1, accepted=1)
 
 
 async def test_a_proof_of_another_approval_is_refused_by_a_judge_of_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -344,5 +344,5 @@ async def test_a_proof_of_another_approval_is_refused_by_a_judge_of_its_own(sand
         assert stopped.plan is not None
         lie = stopped.plan.__class__.model_validate({**stopped.plan.model_dump(), "amount": 6000 * UNIT})
         with pytest.raises(RejectedError, match="Approval amount does not match"):
-            await carry(stopped.model_copy(update={"plan": lie}), line.doors)
+            await carry(stopped.model_copy(update={"plan": lie}), line.context)
         assert await line.listed() is None

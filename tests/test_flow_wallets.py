@@ -15,13 +15,13 @@ from chains.errors import (
 )
 from chains.evm import settlement
 from chains.types import SignedTransaction
-from delegation import Delegation, Doors, Plan, carry
+from delegation import Context, Delegation, Plan, carry
 from delegation.errors import DeclinedError
 from delegation.sandbox import Sandbox
 
 
-def with_app(line: Line, app: WalletApp) -> Doors:
-    return replace(line.doors, wallet=app.wallet)
+def with_app(line: Line, app: WalletApp) -> Context:
+    return replace(line.context, wallet=app.wallet)
 
 
 async def die() -> None:
@@ -50,7 +50,7 @@ async def test_a_wallet_that_sends_by_itself_is_asked_once_for_the_approval_and_
         await check_done(line, d)
         assert len(app.asked) == 2
         assert len(app.transactions) == 1
-        assert d.approval[0].handed_over
+        assert d.approvals[0].handed_over
 
 
 @pytest.mark.parametrize("network", ["base", "solana"])
@@ -61,7 +61,7 @@ async def test_a_crash_before_the_hash_was_heard_ends_with_the_transaction_found
         with pytest.raises(CrashError):
             await carry(line.new("5000"), with_app(line, WalletApp(line, after=die_with)))
         stopped = line.only()
-        assert (stopped.station, stopped.in_flight, stopped.approval[0].sent) == ("approval", True, None)
+        assert (stopped.station, stopped.in_flight, stopped.approvals[0].sent) == ("approval", True, None)
         again = WalletApp(line)
         d = await carry(stopped, with_app(line, again))
         assert again.transactions == []
@@ -87,7 +87,7 @@ async def test_after_a_lost_answer_a_wallet_that_only_signs_can_finish_the_line(
     async with open_line(sandbox, tmp_path, "base") as line:
         with pytest.raises(CrashError):
             await carry(line.new("5000"), with_app(line, WalletApp(line, before=die)))
-        await check_done(line, await carry(line.only(), line.doors))
+        await check_done(line, await carry(line.only(), line.context))
 
 
 async def test_a_refusal_leaves_nothing_behind_and_the_owner_free(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_a_refusal_leaves_nothing_behind_and_the_owner_free(sandbox: Sandb
         assert await line.count_signed() == 0
         await check_done(line, await line.carry("7"))
         plans: list[Plan] = []
-        d = await carry(refused, replace(line.doors, agree=plans.append))
+        d = await carry(refused, replace(line.context, agree=plans.append))
         assert [plan.before.allowance for plan in plans] == [7 * UNIT], "the plan is made anew and shown again"
         assert d.station == "done"
 
@@ -124,7 +124,7 @@ async def test_a_plan_that_is_shown_again_can_be_declined(sandbox: Sandbox, tmp_
             await carry(line.new("5000"), with_app(line, WalletApp(line, before=refuse)))
         refused = line.only()
         with pytest.raises(DeclinedError):
-            await carry(refused, replace(line.doors, agree=decline))
+            await carry(refused, replace(line.context, agree=decline))
         assert line.only() == refused
         assert await line.count_signed() == 0
 
@@ -138,10 +138,10 @@ async def test_a_text_that_was_refused_is_asked_for_again_and_the_approval_is_no
             raise WalletRefusedError("no")
 
         with pytest.raises(WalletRefusedError):
-            await carry(line.new("5000"), replace(line.doors, wallet=TamperedWallet(line.key, before_text=refuse)))
+            await carry(line.new("5000"), replace(line.context, wallet=TamperedWallet(line.key, before_text=refuse)))
         refused = line.only()
         assert (refused.station, refused.in_flight) == ("ownership", False)
-        await check_done(line, await carry(refused, line.doors))
+        await check_done(line, await carry(refused, line.context))
 
 
 async def test_a_wallet_that_changed_the_amount_is_found_out_and_asked_again_only_by_resume(
@@ -150,16 +150,16 @@ async def test_a_wallet_that_changed_the_amount_is_found_out_and_asked_again_onl
     async with open_line(sandbox, tmp_path, "base") as line:
         app = WalletApp(line)
         d = line.new("5000")
-        doors = with_app(line, app)
+        context = with_app(line, app)
         app.before = change_amount(line, app)
         with pytest.raises(UnexpectedAllowanceError) as caught:
-            await carry(d, doors)
+            await carry(d, context)
         assert (caught.value.expected, caught.value.found) == (5000 * UNIT, 1000 * UNIT)
         stopped = line.only()
-        assert stopped.approval[0].discarded == (caught.value.hash,)
+        assert stopped.approvals[0].discarded == (caught.value.hash,)
         assert len(app.transactions) == 1
         app.before, app.changes = None, {}
-        await check_done(line, await carry(stopped, doors), signed=2)
+        await check_done(line, await carry(stopped, context), signed=2)
 
 
 def change_amount(line: Line, app: WalletApp):
@@ -176,7 +176,7 @@ async def test_the_hash_of_another_transaction_is_refused_and_the_right_one_is_f
 ) -> None:
     async with open_line(sandbox, tmp_path, network) as line:
         earlier = await line.carry("5000")
-        other = earlier.approval[0].hash
+        other = earlier.approvals[0].hash
         assert other is not None
 
         async def answer_another(sent: str) -> str:
@@ -186,10 +186,10 @@ async def test_the_hash_of_another_transaction_is_refused_and_the_right_one_is_f
         with pytest.raises(SignatureMismatchError):
             await carry(line.new("5000"), with_app(line, app))
         stopped = line.only()
-        assert (stopped.in_flight, stopped.approval[0].sent) == (True, None)
+        assert (stopped.in_flight, stopped.approvals[0].sent) == (True, None)
         d = await carry(stopped, with_app(line, app))
         assert len(app.transactions) == 1
-        assert d.approval[0].hash != other
+        assert d.approvals[0].hash != other
         assert d.station == "done"
         assert await line.count_signed() == 2
         assert await line.statuses() == [201, 201]
@@ -224,19 +224,19 @@ async def test_a_wallet_that_chose_a_later_nonce_is_waited_for_and_not_asked_aga
             await line.rpc.request("evm_setAutomine", [False])
 
         app = WalletApp(line, before=use_nonce_and_hold)
-        doors = with_app(line, app)
+        context = with_app(line, app)
         try:
             with pytest.raises(TransactionPendingError):
-                await carry(line.new("5000"), doors)
+                await carry(line.new("5000"), context)
             forgotten = line.only()
-            approval = forgotten.approval[0].model_copy(update={"sent": None})
-            forgotten = line.doors.keep(forgotten, approval=(approval,))
+            approval = forgotten.approvals[0].model_copy(update={"sent": None})
+            forgotten = line.context.keep(forgotten, approvals=(approval,))
             with pytest.raises(TransactionPendingError):
-                await carry(forgotten, doors)
+                await carry(forgotten, context)
         finally:
             await line.rpc.request("evm_setAutomine", [True])
         await line.rpc.request("evm_mine")
-        d = await carry(line.only(), doors)
+        d = await carry(line.only(), context)
         assert len(app.transactions) == 1
         await check_done(line, d, signed=2)
 
@@ -265,11 +265,11 @@ async def test_signed_bytes_that_are_another_transaction_are_neither_kept_nor_se
             return theirs[0]
 
         wallet = TamperedWallet(line.key, after=swap)
-        doors = replace(line.doors, wallet=wallet)
-        await carry(line.new("5000"), doors)
+        context = replace(line.context, wallet=wallet)
+        await carry(line.new("5000"), context)
         with pytest.raises(SignatureMismatchError):
-            await carry(line.new("6000"), doors)
+            await carry(line.new("6000"), context)
         stopped = line.only()
-        assert stopped.approval[0].sent is None
+        assert stopped.approvals[0].sent is None
         assert not stopped.in_flight
         assert await line.count_signed() == 1

@@ -27,7 +27,7 @@ def make_delegation(identity: str = "aaaa", *, owner: str = OWNER, network: str 
 
 def with_approval_in_flight(delegation: Delegation) -> Delegation:
     approval = Approval(step=ApproveStep(2**200), sent=SignedTransaction(raw="0x02", hash="0x" + "11" * 32))
-    return delegation.model_copy(update={"approval": (approval,)})
+    return delegation.model_copy(update={"approvals": (approval,)})
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def journal(path: Path) -> Iterator[Journal]:
 def test_what_was_saved_is_loaded_again_to_the_last_base_unit(journal: Journal) -> None:
     saved = journal.save(with_approval_in_flight(make_delegation()))
     assert journal.load("aaaa") == saved
-    assert saved.approval[0].step.amount == 2**200
+    assert saved.approvals[0].step.amount == 2**200
 
 
 def test_base_units_are_text_in_the_document_because_javascript_loses_large_numbers(journal: Journal) -> None:
     saved = journal.save(with_approval_in_flight(make_delegation()))
-    assert saved.model_dump(mode="json")["approval"][0]["step"]["amount"] == str(2**200)
+    assert saved.model_dump(mode="json")["approvals"][0]["step"]["amount"] == str(2**200)
 
 
 def test_a_delegation_is_found_by_the_beginning_of_its_id_if_that_is_unique(journal: Journal) -> None:
@@ -90,7 +90,7 @@ def test_an_owner_has_at_most_one_approval_in_flight_on_a_network(journal: Journ
 
 def test_a_settled_approval_no_longer_keeps_the_owner_busy(journal: Journal) -> None:
     first = journal.save(with_approval_in_flight(make_delegation("aaaa")))
-    journal.save(first.model_copy(update={"approval": ()}))
+    journal.save(first.model_copy(update={"approvals": ()}))
     assert journal.save(with_approval_in_flight(make_delegation("bbbb"))).revision == 1
 
 

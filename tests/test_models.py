@@ -35,7 +35,7 @@ from delegation.models import (
     Finding,
     Plan,
     Proof,
-    Statement,
+    StatementToSign,
     Submission,
     Verification,
     filled,
@@ -157,9 +157,10 @@ delegations = st.builds(
     request=requests,
     revision=small,
     plan=st.none() | plans,
-    approval=st.lists(approvals, max_size=2).map(tuple),
-    token=st.none() | st.builds(DelegationToken, token=texts, nonce=texts, obtained_at=times, expires_at=times),
-    statement=st.none() | st.builds(Statement, text=texts, expires_at=times),
+    approvals=st.lists(approvals, max_size=2).map(tuple),
+    delegation_token=st.none()
+    | st.builds(DelegationToken, token=texts, nonce=texts, obtained_at=times, expires_at=times),
+    statement=st.none() | st.builds(StatementToSign, text=texts, expires_at=times),
     ownership=st.none()
     | st.builds(OwnershipSignature, message=texts, signature=texts, scheme=st.sampled_from(["eip191", "ed25519"])),
     proof=st.none() | st.builds(Proof, **dict.fromkeys(Proof.model_fields, texts)),
@@ -217,7 +218,7 @@ def new_delegation(**stations: Any) -> Delegation:
 def test_no_secret_is_in_the_repr_of_a_delegation() -> None:
     token = DelegationToken(token=SECRET, nonce="n", obtained_at=NOW, expires_at=NOW + timedelta(minutes=10))
     proof = Proof(**dict.fromkeys(set(Proof.model_fields) - {"token"}, "x"), token=SECRET)
-    d = new_delegation(token=token, proof=proof)
+    d = new_delegation(delegation_token=token, proof=proof)
     for shown in (repr(d), str(d), repr(token), repr(proof), f"{d!r}"):
         assert SECRET not in shown
     assert SECRET in d.model_dump_json(), "the journal needs it to go on"
@@ -250,13 +251,13 @@ def test_the_stations_are_passed_from_left_to_right() -> None:
     settled = approval(
         sent=SentTransaction("0x"), settlement=Settlement("0x", Block(1, ""), 1, 1, "included"), handed_over=True
     )
-    statement = Statement(text="t", expires_at=NOW)
+    statement = StatementToSign(text="t", expires_at=NOW)
     walk: list[tuple[str, dict[str, Any]]] = [
         ("plan", {}),
-        ("approval", {"plan": PLAN, "approval": (approval(),)}),
-        ("approval", {"approval": (approval(sent=SentTransaction("0x"), handed_over=True),)}),
-        ("approval", {"approval": (settled, approval())}),
-        ("ownership", {"approval": (settled, settled)}),
+        ("approval", {"plan": PLAN, "approvals": (approval(),)}),
+        ("approval", {"approvals": (approval(sent=SentTransaction("0x"), handed_over=True),)}),
+        ("approval", {"approvals": (settled, approval())}),
+        ("ownership", {"approvals": (settled, settled)}),
         ("ownership", {"statement": statement}),
         ("proof", {"ownership": OwnershipSignature("t", "s", "eip191")}),
         ("submission", {"proof": Proof(**dict.fromkeys(Proof.model_fields, "x"))}),

@@ -153,12 +153,12 @@ async def test_an_owner_without_gas_is_helped_by_the_faucet_once(sandbox: Sandbo
     ):
         await line.platform.ask("DELETE", "/sandbox/faucet")
         with pytest.raises(NoGasError) as missing:
-            await preview(line.request("5000"), line.doors)
-        await fill_up(line.request("5000"), line.doors, missing.value)
+            await preview(line.request("5000"), line.context)
+        await fill_up(line.request("5000"), line.context, missing.value)
         d = await line.carry("5000")
         assert d.station == "done"
         with pytest.raises(NoGasError, match="faucet did not help") as refused:
-            await fill_up(second.request("5000"), second.doors, missing.value)
+            await fill_up(second.request("5000"), second.context, missing.value)
         assert second.owner in refused.value.hint
         assert await second.count_signed() == 0
         await line.platform.ask("DELETE", "/sandbox/faucet")
@@ -169,8 +169,8 @@ async def test_the_cap_on_the_fee_and_the_checked_approve_are_asked_for_by_name(
 ) -> None:
     async with open_line(sandbox, tmp_path, "solana") as line:
         options = ApproveOptions(approve_checked=True, max_fee_cap=10_000)
-        d = await carry(line.new("1", options=options), replace(line.doors, wallet=None))
-        unsigned = d.approval[0].unsigned
+        d = await carry(line.new("1", options=options), replace(line.context, wallet=None))
+        unsigned = d.approvals[0].unsigned
         assert unsigned is not None
         assert unsigned.fee.kind == "solana"
         assert unsigned.fee.compute_unit_price <= 10_000

@@ -8,7 +8,7 @@ import pytest
 
 from chains import InputError
 from chains.wallets import write_secret_file
-from delegation import Profile, load_profile, open_doors, save_profile
+from delegation import Profile, load_profile, open_context, save_profile
 from delegation.errors import InvalidRequestError, ProfileError
 from delegation.profile import GatewaySettings, NetworkSettings, home, journal_location, profile_path
 
@@ -162,7 +162,7 @@ def test_no_secret_is_in_a_repr() -> None:
 async def test_a_node_url_that_cannot_be_used_is_bad_input_and_not_echoed(url: str) -> None:
     profile = Profile(gateway=GatewaySettings(**GATEWAY))
     with pytest.raises((InvalidRequestError, InputError)) as raised:
-        async with open_doors(profile, "linea", rpc_url=url):
+        async with open_context(profile, "linea", rpc_url=url):
             pass
     assert raised.value.hint
 

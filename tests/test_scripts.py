@@ -126,7 +126,7 @@ async def test_what_was_granted_is_verified_on_chain_and_a_false_claim_is_refute
     owner = await default_wallet(cli)
     assert (await run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="y\n")).status == 0
     (delegation,) = cli.delegations()
-    claim = ("linea", "usdc", str(delegation.approval[-1].hash), owner.address)
+    claim = ("linea", "usdc", str(delegation.approvals[-1].hash), owner.address)
     verified = await run(cli, "verify_delegation.py", *claim, "5000", "sandbox", typed="")
     assert (verified.status, verified.out.splitlines()[-1]) == (0, "VERIFIED"), verified
     assert "last-approval  VERIFIED" in verified.out

@@ -33,14 +33,14 @@ async def granted(line: Line) -> Delegation:
 
 @pytest.fixture
 async def dead_node(line: Line) -> AsyncIterator[Node]:
-    node = EvmNode(line.doors.node.chain, HttpRpc("http://127.0.0.1:9", attempts=1))
+    node = EvmNode(line.context.node.chain, HttpRpc("http://127.0.0.1:9", attempts=1))
     yield node
     await node.aclose()
 
 
 async def verify(line: Line, d: Delegation, node: Node | None = None, list_timeout: float = 0) -> Verification:
     return await verify_delegation(
-        d, node or line.doors.node, line.doors.gateway, now=line.doors.now, list_timeout=list_timeout
+        d, node or line.context.node, line.context.gateway, now=line.context.now, list_timeout=list_timeout
     )
 
 
@@ -61,7 +61,7 @@ async def test_what_chain_and_platform_confirm_is_verified(line: Line, granted: 
     assert verdicts(verification) == dict.fromkeys(("chain-effect", "chain-now", "platform-list"), "VERIFIED")
     assert verification.allowance == 5000 * UNIT
     assert verification.block is not None
-    assert verification.block.number >= granted.approval[0].settlement.block.number
+    assert verification.block.number >= granted.approvals[0].settlement.block.number
 
 
 async def test_what_was_spent_since_refutes_nothing(line: Line, granted: Delegation) -> None:
@@ -162,10 +162,10 @@ async def test_a_finished_delegation_that_is_carried_again_is_only_verified_agai
     line: Line, granted: Delegation
 ) -> None:
     await line.approve_directly(6000 * UNIT)
-    again = await carry(granted, line.doors)
+    again = await carry(granted, line.context)
     assert again.verification is not None
     assert again.verification.verdict == "REFUTED"
-    assert (again.approval, again.submission) == (granted.approval, granted.submission)
+    assert (again.approvals, again.submission) == (granted.approvals, granted.submission)
     assert await line.statuses() == [201]
 
 
@@ -173,11 +173,11 @@ async def test_a_line_whose_platform_is_down_at_the_end_is_undetermined_and_veri
     # The plan reads the list once; the verification is the second to read it.
     await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.0)
     await line.platform.misbehave(WALLET_LIST, method="GET", status=403, times=1)
-    doors = replace(line.doors, list_timeout=0)
-    d = await carry(line.new("5000"), doors)
+    context = replace(line.context, list_timeout=0)
+    d = await carry(line.new("5000"), context)
     assert d.verification is not None
     assert (d.station, d.verification.verdict) == ("done", "UNDETERMINED")
-    d = await carry(d, doors)
+    d = await carry(d, context)
     assert d.verification is not None
     assert d.verification.verdict == "VERIFIED"
 

@@ -136,7 +136,7 @@ def claim_of(d: Delegation, chain: Chain, terms: Terms, *, domain: str | None, n
     `domain` is whose statement it should be. Raises `InvalidRequestError` if nothing was approved yet.
     """
     plan = filled(d.plan, "plan")
-    approval = next((approval for approval in reversed(d.approval) if approval.hash is not None), None)
+    approval = next((approval for approval in reversed(d.approvals) if approval.hash is not None), None)
     if approval is None or approval.hash is None:
         raise InvalidRequestError(
             f"Delegation {d.id} has no transaction yet, so there is nothing to verify.", hint="Carry it on: resume."
@@ -149,7 +149,7 @@ def claim_of(d: Delegation, chain: Chain, terms: Terms, *, domain: str | None, n
             signature=d.ownership.signature,
             domain=domain,
             uri=None,
-            nonce=d.token.nonce if d.token is not None else None,
+            nonce=d.delegation_token.nonce if d.delegation_token is not None else None,
             at=d.submission.attempted_at if d.submission is not None else now,
         )
     return Claim(

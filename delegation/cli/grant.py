@@ -10,7 +10,7 @@ import click
 from delegation.cli.session import DONE, Session, command
 
 if TYPE_CHECKING:
-    from delegation.doors import Doors
+    from delegation.context import Context
     from delegation.models import DelegationRequest
 
 _SHARED = (
@@ -107,8 +107,8 @@ async def _carry(
     faucet: bool,
 ) -> int:
     from chains.family import parse_address
-    from delegation.cli.line import carry_and_report, open_session_doors
-    from delegation.doors import check_wallet
+    from delegation.cli.line import carry_and_report, open_session_context
+    from delegation.context import check_wallet
     from delegation.flow import new_delegation
     from delegation.models import DelegationRequest
 
@@ -121,34 +121,34 @@ async def _carry(
     request = DelegationRequest(
         network=chain.name, currency=currency, owner=wallet.address, region=profile.gateway.region, **what
     )
-    async with open_session_doors(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as doors:
-        delegation = new_delegation(request, doors)
+    async with open_session_context(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as context:
+        delegation = new_delegation(request, context)
         if dry_run:
-            return await _show_dry_run(session, request, doors)
+            return await _show_dry_run(session, request, context)
         if faucet:
-            await _fill_up(request, doors)
-        return await carry_and_report(session, delegation, doors)
+            await _fill_up(request, context)
+        return await carry_and_report(session, delegation, context)
 
 
-async def _fill_up(request: DelegationRequest, doors: Doors) -> None:
+async def _fill_up(request: DelegationRequest, context: Context) -> None:
     from chains.errors import NoGasError
     from delegation.faucet import fill_up
     from delegation.flow import preview
 
     try:
-        await preview(request, doors)
+        await preview(request, context)
     except NoGasError as missing:
-        await fill_up(request, doors, missing)
+        await fill_up(request, context, missing)
 
 
-async def _show_dry_run(session: Session, /, request: DelegationRequest, doors: Doors) -> int:
+async def _show_dry_run(session: Session, /, request: DelegationRequest, context: Context) -> int:
     from chains.family import message_request, transaction_request
     from delegation.flow import example_statement, preview
     from delegation.plan import describe_plan, intent_of
 
-    plan = await preview(request, doors)
-    transaction = transaction_request(await doors.node.prepare(intent_of(request, plan), plan.steps[0]))
-    statement = None if request.chain_only else example_statement(request, doors)
+    plan = await preview(request, context)
+    transaction = transaction_request(await context.node.prepare(intent_of(request, plan), plan.steps[0]))
+    statement = None if request.chain_only else example_statement(request, context)
     if session.as_json:
         message = [] if statement is None else [message_request(plan.family, request.owner, statement)]
         session.print_document({"plan": plan.model_dump(mode="json"), "would_sign": [transaction, *message]})

@@ -79,7 +79,7 @@ async def resume_command(
     of which nothing was signed yet is made again and shown. The wallet is needed only if something still has to be
     signed. A finished delegation is only verified again.
     """
-    from delegation.cli.line import OwnersWallet, carry_and_report, open_session_doors
+    from delegation.cli.line import OwnersWallet, carry_and_report, open_session_context
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
@@ -106,8 +106,8 @@ async def resume_command(
     wallet = OwnersWallet(
         request.owner, chain.family, lambda: session.load_wallet(profile, chain.family, wallet_source)
     )
-    async with open_session_doors(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as doors:
-        return await carry_and_report(session, delegation, doors)
+    async with open_session_context(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes) as context:
+        return await carry_and_report(session, delegation, context)
 
 
 def _only_unfinished(journal: Journal) -> Delegation | None:

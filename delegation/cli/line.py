@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
-    from delegation.doors import Doors
+    from delegation.context import Context
     from delegation.models import Delegation, Plan
     from delegation.profile import Profile
 
@@ -46,13 +46,13 @@ def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
     return agree
 
 
-def open_session_doors(
+def open_session_context(
     session: Session, profile: Profile, network: str, *, wallet: Wallet, rpc_url: str | None, yes: bool
-) -> AbstractAsyncContextManager[Doors]:
-    """Return the doors of a command that carries a delegation: it shows progress, and its plans are agreed to."""
-    from delegation.profile import open_doors
+) -> AbstractAsyncContextManager[Context]:
+    """Return the context of a command that carries a delegation: it shows progress, and its plans are agreed to."""
+    from delegation.profile import open_context
 
-    return open_doors(
+    return open_context(
         profile,
         network,
         name=session.profile_name,
@@ -83,26 +83,26 @@ class OwnersWallet:
 
     @cached_property
     def _wallet(self) -> Wallet:
-        from delegation.doors import check_wallet
+        from delegation.context import check_wallet
 
         wallet = self._load()
         check_wallet(wallet, self.address)
         return wallet
 
 
-async def carry_and_report(session: Session, /, delegation: Delegation, doors: Doors) -> int:
+async def carry_and_report(session: Session, /, delegation: Delegation, context: Context) -> int:
     """Carry a delegation as far as it goes, print it, and return the exit status."""
     from chains.errors import ChainError
     from delegation.errors import DeclinedError, DelegationError
     from delegation.flow import carry
 
     try:
-        finished = await carry(delegation, doors)
+        finished = await carry(delegation, context)
     except (ChainError, DelegationError) as error:
-        return _report_stop(session, error, _last_saved(delegation, doors), delegation.request.network)
+        return _report_stop(session, error, _last_saved(delegation, context), delegation.request.network)
     except asyncio.CancelledError:
         # Ctrl-C: everything up to the last station is in the journal.
-        saved = _last_saved(delegation, doors)
+        saved = _last_saved(delegation, context)
         ended = "Interrupted." if saved is not None else "Interrupted; nothing was signed and nothing was sent."
         return _report_stop(session, DeclinedError(ended), saved, delegation.request.network)
     if session.as_json:
@@ -116,11 +116,11 @@ async def carry_and_report(session: Session, /, delegation: Delegation, doors: D
     return _VERDICT_STATUS[finished.verification.verdict]
 
 
-def _last_saved(delegation: Delegation, doors: Doors) -> Delegation | None:
+def _last_saved(delegation: Delegation, context: Context) -> Delegation | None:
     from delegation.errors import UnknownDelegationError
 
     try:
-        return doors.journal.load(delegation.id)
+        return context.journal.load(delegation.id)
     except UnknownDelegationError:
         return None
 
@@ -145,8 +145,8 @@ def _report_stop(session: Session, error: Any, saved: Delegation | None, network
 
 def delegation_document(d: Delegation) -> dict[str, Any]:
     """Return a delegation as JSON for people and programs, without the secrets that are still alive."""
-    document: dict[str, Any] = d.model_dump(mode="json", by_alias=True, exclude={"token"})
-    for approval, shown in zip(d.approval, document["approval"], strict=True):
+    document: dict[str, Any] = d.model_dump(mode="json", by_alias=True, exclude={"delegation_token"})
+    for approval, shown in zip(d.approvals, document["approvals"], strict=True):
         shown["hash"] = approval.hash
     used = d.submission is not None and d.submission.outcome is not None
     if document["proof"] is not None and not used:
@@ -164,7 +164,7 @@ def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:
     ]
     if d.plan is not None:
         pairs.append(("Spender", d.plan.spender))
-    for approval in d.approval:
+    for approval in d.approvals:
         settlement = approval.settlement
         state = "not signed yet" if approval.hash is None else f"{approval.hash} (waiting)"
         if settlement is not None:

@@ -21,18 +21,18 @@ async def status_command(
     from chains.amounts import format_amount
     from chains.family import is_unlimited, parse_address
     from delegation.plan import find_asset
-    from delegation.profile import open_doors
+    from delegation.profile import open_context
 
     profile = session.load_profile()
     chain = profile.chain(network)
     owner = parse_address(chain, owner)
     other_spender = parse_address(chain, spender) if spender is not None else None
-    async with open_doors(profile, chain.name, name=session.profile_name, rpc_url=rpc_url) as doors:
-        asset = find_asset(await doors.gateway.get_networks(), chain.name, currency.lower())
+    async with open_context(profile, chain.name, name=session.profile_name, rpc_url=rpc_url) as context:
+        asset = find_asset(await context.gateway.get_networks(), chain.name, currency.lower())
         if other_spender is None:
-            doors.pins.require(asset)
-        await doors.node.check_chain()
-        state = await doors.node.get_allowance(asset.token, owner, other_spender or asset.spender)
+            context.pins.require(asset)
+        await context.node.check_chain()
+        state = await context.node.get_allowance(asset.token, owner, other_spender or asset.spender)
     decimals = asset.token.decimals
     spendable = min(state.allowance, state.balance)
     if session.as_json:

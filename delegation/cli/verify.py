@@ -259,7 +259,7 @@ def _find_delegation(session: Session, profile: Profile | None, subject: str) ->
     journal = open_journal(journal_location(session.profile_name, profile))
     try:
         newest_first = reversed(journal.list())
-        found = next((d for d in newest_first if d.approval and d.approval[-1].hash == subject), None)
+        found = next((d for d in newest_first if d.approvals and d.approvals[-1].hash == subject), None)
         if found is None and len(subject) < _SHORTEST_HASH:
             found = journal.load(subject)
     finally:

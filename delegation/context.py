@@ -47,7 +47,7 @@ def _unheard(station: Station, words: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Context:
     """What the line needs from outside.
 
     Without a `wallet` the line stops wherever something must be signed (`delegation.signing` tells what).
@@ -76,9 +76,9 @@ class Doors:
         return self.journal.save(d.model_copy(update=stations))
 
 
-def check_doors(d: Delegation, doors: Doors) -> None:
+def check_context(d: Delegation, context: Context) -> None:
     """Raise `InvalidRequestError` unless these are the platform, the region, the network and the owner of `d`."""
-    found = f"{urlsplit(doors.gateway.base_url).netloc} ({doors.gateway.region})"
+    found = f"{urlsplit(context.gateway.base_url).netloc} ({context.gateway.region})"
     expected = f"{d.gateway} ({d.request.region})"
     if found != expected:
         raise InvalidRequestError(
@@ -87,9 +87,9 @@ def check_doors(d: Delegation, doors: Doors) -> None:
             expected=expected,
             found=found,
         )
-    if doors.wallet is not None:
-        check_wallet(doors.wallet, d.request.owner)
-    check_network(d.request, doors)
+    if context.wallet is not None:
+        check_wallet(context.wallet, d.request.owner)
+    check_network(d.request, context)
 
 
 def check_wallet(wallet: Wallet, owner: str) -> None:
@@ -103,12 +103,12 @@ def check_wallet(wallet: Wallet, owner: str) -> None:
         )
 
 
-def check_network(request: DelegationRequest, doors: Doors) -> None:
+def check_network(request: DelegationRequest, context: Context) -> None:
     """Raise `InvalidRequestError` unless the node at hand is one of the request's network."""
-    if doors.node.chain.name != request.network:
+    if context.node.chain.name != request.network:
         raise InvalidRequestError(
-            f"The request is for {request.network}, and the node at hand is one of {doors.node.chain.name}.",
-            hint="Nothing was signed. Open the doors for the request's network.",
+            f"The request is for {request.network}, and the node at hand is one of {context.node.chain.name}.",
+            hint="Nothing was signed. Open the context for the request's network.",
             expected=request.network,
-            found=doors.node.chain.name,
+            found=context.node.chain.name,
         )
