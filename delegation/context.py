@@ -9,8 +9,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chains.types import Node, Wallet
-from delegation.errors import InvalidRequestError, OwnerMismatchError
+from delegation.errors import InvalidRequestError, OutdatedPlanError, OwnerMismatchError
 from delegation.gateway.client import Gateway
+from delegation.intents import OutdatedPlan
 from delegation.journal import Journal
 from delegation.models import Delegation, DelegationRequest, Plan, Station, utc_now
 from delegation.pins import Pins
@@ -42,6 +43,17 @@ def _unasked(plan: Plan) -> None:
     """Agree to a plan without asking a person."""
 
 
+def _refuse_unasked(outdated: OutdatedPlan) -> None:
+    """Refuse what was agreed to before and is out of date, because there is no person to ask."""
+    before = outdated.before
+    raise OutdatedPlanError(
+        f"{outdated.describe()} It has to be agreed to again, and nobody was asked.",
+        hint="Nothing was signed. Look at it and agree to it again, or ask for what is wanted now.",
+        expected=None if before is None else before.before.allowance,
+        found=outdated.now.before.allowance,
+    )
+
+
 def _unheard(station: Station, words: str) -> None:
     """Take no notice of progress."""
 
@@ -51,7 +63,9 @@ class Context:
     """What the line needs from outside.
 
     Without a `wallet` the line stops wherever something must be signed (`delegation.signing` tells what).
-    `agree` is shown each plan before anything of it is signed, and raises `DeclinedError` to refuse it.
+    `agree` is shown each plan before anything of it is signed, and raises `DeclinedError` to refuse it. `agree_again`
+    is shown, in its place, a plan that was agreed to before and is out of date; by default it raises
+    `OutdatedPlanError`, because only a person can know whether it is still wanted.
     `progress` hears each station and what is being waited for. Times are in seconds.
     """
 
@@ -61,6 +75,7 @@ class Context:
     terms: StatementTerms
     wallet: Wallet | None = None
     agree: Callable[[Plan], None] = _unasked
+    agree_again: Callable[[OutdatedPlan], None] = _refuse_unasked
     progress: Callable[[Station, str], None] = _unheard
     now: Callable[[], datetime] = utc_now
     settle_timeout: float = 300.0

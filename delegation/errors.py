@@ -4,8 +4,11 @@ DelegationError
 ├── InvalidRequestError           yours: what was asked for cannot be done; nothing was signed or sent
 │   ├── UnsupportedError          the platform does not offer this network or currency
 │   ├── OwnerMismatchError        the wallet at hand is not the owner's
+│   ├── NobodyAskedError          a person had to be asked, and nobody was there
+│   ├── DelegationEndedError      it was refused, or a newer delegation has taken its place: it never comes back
 │   └── ProfileError              the profile is missing, unreadable or incomplete
 ├── DeclinedError                 yours: the plan was shown and not agreed to
+├── OutdatedPlanError             yours to decide: what was agreed to before is out of date and must be agreed to again
 ├── PinMismatchError              the platform names another spender or token than the one pinned
 ├── GatewayError                  the platform's
 │   ├── GatewayUnreachableError   no answer: whether it did what it was asked is unknown
@@ -64,12 +67,28 @@ class OwnerMismatchError(InvalidRequestError):
     """The wallet at hand does not hold the owner's key; `expected` is the owner, `found` the wallet's address."""
 
 
+class NobodyAskedError(InvalidRequestError):
+    """A person had to be asked, and nobody was there; nothing was signed or changed."""
+
+
+class DelegationEndedError(InvalidRequestError):
+    """The delegation was refused, or a newer one has taken its place; `found` is the reason or the newer one's id."""
+
+
 class ProfileError(InvalidRequestError):
     """The profile is missing, unreadable or incomplete."""
 
 
 class DeclinedError(DelegationError):
     """The plan was shown and not agreed to; nothing was signed or sent."""
+
+
+class OutdatedPlanError(DelegationError):
+    """What was agreed to before no longer fits the chain or is too old, and nobody agreed to it again.
+
+    `expected` is the allowance that the agreed plan started from, `found` the one of now, both in base units. Nothing
+    was signed, and the delegation can be carried on once a person agrees to it.
+    """
 
 
 class PinMismatchError(DelegationError):

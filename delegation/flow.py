@@ -9,10 +9,13 @@ from __future__ import annotations
 import secrets
 from urllib.parse import urlsplit
 
+from chains.errors import ChainError, NodeError
 from chains.ownership import format_statement
 from delegation.approval import approve
 from delegation.context import Context, check_context, check_network
-from delegation.models import Approval, Delegation, DelegationRequest, Plan
+from delegation.errors import DelegationEndedError, DelegationError, GatewayError, UnknownDelegationError
+from delegation.intents import REFUSALS, find_outdated, require_not_over
+from delegation.models import Approval, Delegation, DelegationRequest, Failure, Plan
 from delegation.pins import Asset
 from delegation.plan import check_request, find_asset, make_plan
 from delegation.submission import build_statement, tell_platform
@@ -37,19 +40,17 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
     """Carry a delegation to the end of the line from wherever it stands, and return it.
 
     Without a wallet it is returned as soon as something must be signed. Raises the errors of `delegation.errors` and
-    `chains.errors`; whatever was reached by then is in the journal, and calling again with it goes on from there.
+    `chains.errors`; whatever was reached by then is in the journal, and calling again with it goes on from there. A
+    request that was refused before anything was signed is over (see `delegation.intents`).
     """
-    d = delegation
-    check_context(d, context)
-    if d.begun:
-        await context.node.check_chain()
-    else:
-        # Also a plan that was agreed to before: the chain may have moved since, and nothing was done about it yet.
-        d = await _plan(d, context)
-    for index in range(len(d.approvals)):
-        d = await approve(d, index, context)
-        if d.approvals[index].settlement is None:
-            return d
+    check_context(delegation, context)
+    try:
+        d = await _approve(delegation, context)
+    except (*REFUSALS, DelegationEndedError, NodeError, GatewayError) as error:
+        _record_stop(delegation, context, error)
+        raise
+    if any(approval.settlement is None for approval in d.approvals):
+        return d
     if not d.request.chain_only:
         d = await tell_platform(d, context)
         if not d.told:
@@ -59,6 +60,36 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
         d, context.node, context.gateway, now=context.now, list_timeout=context.list_timeout
     )
     return context.keep(d, verification=verification)
+
+
+async def _approve(d: Delegation, context: Context) -> Delegation:
+    """Carry a delegation until the chain holds what was asked for, or until something must be signed."""
+    if d.begun:
+        await context.node.check_chain()
+    else:
+        require_not_over(d, context.journal.list() if d.revision else ())
+        # Also a plan that was agreed to before: the chain may have moved since, and nothing was done about it yet.
+        d = await _plan(d, context)
+    for index in range(len(d.approvals)):
+        d = await approve(d, index, context)
+        if d.approvals[index].settlement is None:
+            break
+    return d
+
+
+def _record_stop(delegation: Delegation, context: Context, error: ChainError | DelegationError) -> None:
+    """Keep a request that stopped before anything was signed: as failed if it was refused, else to be resumed."""
+    try:
+        d = context.journal.load(delegation.id)
+    except UnknownDelegationError:
+        d = delegation
+    if d.touched_chain or d.failure is not None:
+        return
+    if isinstance(error, (*REFUSALS, DelegationEndedError)):
+        failure = Failure(error=type(error).__name__, reason=error.message, failed_at=context.now())
+        context.keep(d, failure=failure)
+    elif d.revision == 0:
+        context.keep(d)
 
 
 async def preview(request: DelegationRequest, context: Context) -> Plan:
@@ -87,7 +118,11 @@ async def _make_plan(request: DelegationRequest, context: Context) -> tuple[Plan
 
 async def _plan(d: Delegation, context: Context) -> Delegation:
     plan, asset = await _make_plan(d.request, context)
-    context.agree(plan)
+    outdated = find_outdated(d, plan, context.now())
+    if outdated is None:
+        context.agree(plan)
+    else:
+        context.agree_again(outdated)
     if not d.request.chain_only:
         context.pins.pin(asset)
     approvals = [Approval(step=step) for step in plan.steps]

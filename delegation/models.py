@@ -6,6 +6,7 @@ Amounts are `Decimal` in human units or integers in base units (written as JSON 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Self, TypeVar
@@ -67,6 +68,7 @@ Amount = Annotated[
 ]
 """An amount in human units, zero or greater: from text only plain digits are taken, and JSON holds it as text."""
 
+_NAME: Final = re.compile(r"[A-Za-z0-9.$_₮-]{1,24}")
 _LONGEST_AMOUNT: Final = 100  # digits; 2^256 has 78
 # "Maximum spending limit allowed by Baanx" in the shipping client, in human units (real-clients 3.4): 2^41 - 1.
 PLATFORM_MAXIMUM = Decimal(2_199_023_255_551)
@@ -104,7 +106,11 @@ class DelegationRequest(Frozen):
     @field_validator("network", "currency")
     @classmethod
     def _lower_case(cls, value: str) -> str:
-        # On the wire both are lower case (real-clients 3.5).
+        # On the wire both are lower case. What cannot be a name is not kept: it may be a key typed at the wrong place.
+        if not _NAME.fullmatch(value.strip()):
+            raise InvalidRequestError(
+                "This cannot be the name of a network or of a currency.", hint="For example linea and usdc."
+            )
         return value.strip().lower()
 
 
@@ -236,7 +242,15 @@ class Verification(Frozen):
         return cls(verdict=verdict_of(findings), findings=findings, allowance=allowance, block=block, verified_at=at)
 
 
-Station = Literal["plan", "approval", "ownership", "proof", "submission", "verification", "done"]
+class Failure(Frozen):
+    """Why a request that touched nothing was refused for good; `error` is the name of the error's class."""
+
+    error: str
+    reason: str
+    failed_at: AwareDatetime
+
+
+Station = Literal["plan", "approval", "ownership", "proof", "submission", "verification", "done", "failed"]
 
 
 class Delegation(Frozen):
@@ -255,10 +269,13 @@ class Delegation(Frozen):
     proof: Proof | None = None
     submission: Submission | None = None
     verification: Verification | None = None
+    failure: Failure | None = None
 
     @property
     def station(self) -> Station:
-        """The station that has to be filled next, or `done`."""
+        """The station that has to be filled next, or how it ended: `done` or `failed`."""
+        if self.failure is not None:
+            return "failed"
         if self.plan is None:
             return "plan"
         if any(approval.settlement is None for approval in self.approvals):
@@ -268,6 +285,11 @@ class Delegation(Frozen):
                 return "ownership"
             return "proof" if self.proof is None else "submission"
         return "verification" if self.verification is None else "done"
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it can be carried on."""
+        return self.station not in {"done", "failed"}
 
     @property
     def told(self) -> bool:

@@ -193,10 +193,17 @@ class Platform:
 
 @asynccontextmanager
 async def open_line(
-    sandbox: Sandbox, directory: Path, network: str, currency: str = "usdc", *, gas: bool = True, **rest: Any
+    sandbox: Sandbox,
+    directory: Path,
+    network: str,
+    currency: str = "usdc",
+    *,
+    gas: bool = True,
+    key: KeyDocument | None = None,
+    **rest: Any,
 ) -> AsyncIterator[Line]:
-    """Open the context of a new wallet with further fields of it; the platform behaves again at the end."""
-    key = await sandbox.new_wallet("solana" if network == "solana" else "evm", gas=gas)
+    """Open the context of a new wallet, or of `key`, with further fields; the platform behaves again at the end."""
+    key = key or await sandbox.new_wallet("solana" if network == "solana" else "evm", gas=gas)
     heard: list[str] = []
     fields: dict[str, Any] = {"wallet": key_wallet(key), "progress": lambda station, _: heard.append(station)} | rest
     journal = directory / f"{key.address[:10]}.sqlite"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, Owner, Result
+from line_lab import CrashError, die_at
 
-from chains import Token, WalletRefusedError
+from chains import Token
 from chains.family import open_node
 from chains.types import AllowanceIntent
-from chains.wallets import SendingWallet, load_wallet
-from delegation import DelegationRequest, carry, new_delegation, open_context
+from chains.wallets import load_wallet
+from delegation import Delegation, DelegationRequest, carry, new_delegation, open_context
 from delegation.cli.line import carry_and_report
 from delegation.cli.progress import Progress
 from delegation.cli.session import Session
@@ -275,20 +276,20 @@ async def test_resume_asks_for_the_owners_wallet_only_when_something_has_to_be_s
     assert await cli.nonce("linea", owner) == 1
 
 
+async def planned(cli: CommandLine, owner: Owner, amount: int) -> Delegation:
+    """Return a delegation that died when its plan was agreed to and nothing was signed."""
+    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
+    wallet = load_wallet(str(owner.key_file))
+    request = DelegationRequest(network="linea", currency="usdc", amount=Decimal(amount), owner=wallet.address)
+    async with open_context(profile, "linea", wallet=wallet, progress=die_at("preparing")) as context:
+        with pytest.raises(CrashError):
+            await carry(new_delegation(request, context), context)
+    return cli.delegations()[-1]
+
+
 async def test_a_plan_of_which_nothing_was_signed_is_shown_again_and_asked_for(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
-    key = load_wallet(str(owner.key_file))
-
-    async def refuse(request: object) -> str:
-        raise WalletRefusedError("The person said no.")
-
-    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
-    request = DelegationRequest(network="linea", currency="usdc", amount=Decimal(5000), owner=key.address)
-    async with open_context(profile, "linea", wallet=SendingWallet(key.address, "evm", refuse)) as context:
-        with pytest.raises(WalletRefusedError):
-            await carry(new_delegation(request, context), context)
-    (saved,) = cli.delegations()
-
+    saved = await planned(cli, owner, 5000)
     unasked = await cli.call("--json", "resume", "--wallet", str(owner.key_file))
     assert unasked.status == 2
     assert "Allow     5000 USDC on Linea" in unasked.err
@@ -296,6 +297,59 @@ async def test_a_plan_of_which_nothing_was_signed_is_shown_again_and_asked_for(c
     resumed = await cli.call("--json", "resume", "--wallet", str(owner.key_file), "--yes")
     assert (resumed.status, resumed.document["id"]) == (0, saved.id)
     assert await cli.nonce("linea", owner) == 1
+
+
+async def test_an_old_request_never_comes_back_by_a_loop_of_resume(cli: CommandLine) -> None:
+    owner = await cli.owner("linea")
+    old = await planned(cli, owner, 900)
+    assert (await cli.call(*grant("linea", "usdc", "500", owner))).status == 0
+    assert (await cli.call("revoke", *of("linea", "usdc", owner), "--wallet", str(owner.key_file), "--yes")).status == 0
+    newest = cli.delegations()[-1]
+    listed = await cli.call("list")
+    assert f"over: {newest.id} has taken its place" in listed.out
+    assert "Nothing to resume" in (await cli.call("resume")).err
+    for _ in range(2):
+        refused = await cli.call("--json", "resume", old.id, "--wallet", str(owner.key_file), "--yes")
+        assert refused.status == 2
+        assert newest.id in refused.document["error"]["message"]
+    assert "failed: " in (await cli.call("list")).out
+    assert (await cli.call("--json", "show", old.id)).document["station"] == "failed"
+    status = await cli.call("--json", "status", *of("linea", "usdc", owner))
+    assert (status.document["allowance"], await cli.nonce("linea", owner)) == ("0", 2)
+
+
+async def test_what_was_planned_from_another_allowance_is_asked_for_again_also_with_yes(cli: CommandLine) -> None:
+    owner = await cli.owner("linea")
+    old = await planned(cli, owner, 900)
+    (cli.home / "elsewhere").mkdir()
+    elsewhere = CommandLine(cli.sandbox, cli.home / "elsewhere")
+    assert (await elsewhere.call(*grant("linea", "usdc", "500", owner))).status == 0
+    stopped = await cli.call("--json", "resume", old.id, "--wallet", str(owner.key_file), "--yes")
+    assert (stopped.status, stopped.document["error"]["type"]) == (4, "OutdatedPlanError")
+    assert "the allowance was 0 USDC" in stopped.err
+    assert "Now the allowance is 500 USDC" in stopped.err
+    assert f"delegation --profile sandbox resume {old.id}" in stopped.err
+    assert await cli.nonce("linea", owner) == 1
+
+
+async def test_a_refused_request_stays_in_the_list_as_failed_with_its_reason(cli: CommandLine) -> None:
+    owner = await cli.owner("linea", gas=False)
+    refused = await cli.call("--json", *grant("linea", "usdc", "5", owner))
+    assert (refused.status, refused.document["station"]) == (2, "failed")
+    (failed,) = (await cli.call("--json", "list")).document["delegations"]
+    assert failed["failure"]["error"] == "NoGasError"
+    assert "failed: The fee can take up to" in (await cli.call("list")).out
+    assert "Nothing to resume" in (await cli.call("resume")).err
+    again = await cli.call("--json", "resume", failed["id"], "--wallet", str(owner.key_file), "--yes")
+    assert (again.status, again.document["error"]["type"]) == (2, "DelegationEndedError")
+
+
+async def test_a_request_that_could_not_be_asked_about_can_be_resumed(cli: CommandLine) -> None:
+    owner = await cli.owner("linea")
+    stopped = await cli.call("--json", *grant("linea", "usdc", "5", owner, "--rpc", "http://127.0.0.1:9"))
+    assert (stopped.status, stopped.document["station"]) == (3, "plan")
+    resumed = await cli.call("--json", "resume", "--wallet", str(owner.key_file), "--yes")
+    assert (resumed.status, resumed.document["id"]) == (0, stopped.document["id"])
 
 
 async def test_resume_without_an_id_takes_the_only_unfinished_and_names_several(cli: CommandLine) -> None:
@@ -374,7 +428,7 @@ async def test_another_delegate_on_solana_stops_it_until_it_is_named(cli: Comman
     stopped = await cli.call("--json", *grant("solana", "usdc", "5000", owner))
     assert (stopped.status, stopped.document["error"]["found"]) == (2, other.address)
     assert "--overwrite-delegate" in stopped.err
-    assert cli.delegations() == ()
+    assert [d.station for d in cli.delegations()] == ["failed"]
 
     allowed = await cli.call("--json", *grant("solana", "usdc", "5000", owner, "--overwrite-delegate"))
     assert (allowed.status, allowed.document["verification"]["verdict"]) == (0, "VERIFIED")
@@ -385,7 +439,7 @@ async def test_without_gas_the_faucet_is_offered_and_helps(cli: CommandLine) -> 
     stopped = await cli.call("--json", *grant("linea", "usdc", "5", owner))
     assert (stopped.status, stopped.document["error"]["type"]) == (2, "NoGasError")
     assert "--faucet" in stopped.err
-    assert cli.delegations() == ()
+    assert [d.station for d in cli.delegations()] == ["failed"]
     helped = await cli.call("--json", *grant("linea", "usdc", "5", owner, "--faucet"))
     assert (helped.status, helped.document["verification"]["verdict"]) == (0, "VERIFIED")
 

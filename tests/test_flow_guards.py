@@ -13,6 +13,7 @@ from chains.family import open_node
 from delegation import Delegation, Plan, carry, preview
 from delegation.errors import (
     DeclinedError,
+    DelegationEndedError,
     GatewayUnreachableError,
     InvalidRequestError,
     JournalConflictError,
@@ -31,7 +32,7 @@ DEAD = "http://127.0.0.1:9"
 
 
 async def check_untouched(line: Line) -> None:
-    assert line.context.journal.list() == ()
+    assert not any(d.touched_chain for d in line.context.journal.list())
     assert await line.count_signed() == 0
     assert await line.proofs() == []
 
@@ -56,7 +57,8 @@ async def test_a_changed_spender_or_token_stops_the_line_and_both_values_are_sho
             assert pinned in str(caught.value)
             assert now in str(caught.value)
             await line.platform.reset()
-        assert line.context.journal.list() == (first,)
+        assert [d.station for d in line.context.journal.list()] == ["done", "failed", "failed", "failed"]
+        assert line.context.journal.load(first.id) == first
         assert await line.count_signed() == 1
 
 
@@ -138,7 +140,9 @@ async def test_a_second_delegation_waits_until_the_first_ones_approval_has_settl
         assert await line.count_signed() == 0
         second = line.only()
         await carry(first, line.context)
-        assert (await carry(second, line.context)).station == "done"
+        with pytest.raises(DelegationEndedError, match="has not settled"):
+            await carry(second, line.context)
+        assert (await line.carry("6000")).station == "done"
         assert await line.count_signed() == 2
 
 

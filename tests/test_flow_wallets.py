@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from line_lab import UNIT, CrashError, Line, TamperedWallet, WalletApp, open_line
+from line_lab import UNIT, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
 
 from chains.errors import (
     RpcError,
@@ -16,7 +16,7 @@ from chains.errors import (
 from chains.evm import settlement
 from chains.types import SignedTransaction
 from delegation import Context, Delegation, Plan, carry
-from delegation.errors import DeclinedError
+from delegation.errors import DeclinedError, DelegationEndedError
 from delegation.sandbox import Sandbox
 
 
@@ -104,28 +104,24 @@ async def test_a_refusal_leaves_nothing_behind_and_the_owner_free(sandbox: Sandb
         assert not refused.in_flight
         assert not refused.touched_chain
         assert await line.count_signed() == 0
+        assert (refused.station, refused.failure and refused.failure.error) == ("failed", "WalletRefusedError")
         await check_done(line, await line.carry("7"))
-        plans: list[Plan] = []
-        d = await carry(refused, replace(line.context, agree=plans.append))
-        assert [plan.before.allowance for plan in plans] == [7 * UNIT], "the plan is made anew and shown again"
-        assert d.station == "done"
+        with pytest.raises(DelegationEndedError, match="said no"):
+            await carry(refused, line.context)
+        assert await line.count_signed() == 1
 
 
 async def test_a_plan_that_is_shown_again_can_be_declined(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
 
-        async def refuse() -> None:
-            raise WalletRefusedError("no")
-
         def decline(plan: Plan) -> None:
             raise DeclinedError("no")
 
-        with pytest.raises(WalletRefusedError):
-            await carry(line.new("5000"), with_app(line, WalletApp(line, before=refuse)))
-        refused = line.only()
+        with pytest.raises(CrashError):
+            await carry(line.new("5000"), replace(line.context, progress=die_at("preparing")))
         with pytest.raises(DeclinedError):
-            await carry(refused, replace(line.context, agree=decline))
-        assert line.only() == refused
+            await carry(line.only(), replace(line.context, agree=decline))
+        assert line.only().station == "failed"
         assert await line.count_signed() == 0
 
 

@@ -90,6 +90,7 @@ def test_a_value_of_the_line_is_never_changed_in_place() -> None:
 
 
 texts = st.text(max_size=20)
+names = st.from_regex(r"[a-z][a-z0-9-]{0,11}", fullmatch=True)
 units = st.integers(min_value=0, max_value=2**256 - 1)
 small = st.integers(min_value=0, max_value=2**63 - 1)
 times = st.datetimes(
@@ -113,8 +114,8 @@ sent = st.builds(SignedTransaction, raw=texts, hash=texts) | st.builds(SentTrans
 settlements = st.builds(Settlement, hash=texts, block=blocks, allowance=units, fee_paid=units, finality=texts)
 requests = st.builds(
     DelegationRequest,
-    network=texts,
-    currency=texts,
+    network=names,
+    currency=names,
     amount=st.decimals(min_value=0, max_value=10**30, allow_nan=False, places=6).map(abs),
     owner=texts,
     region=st.sampled_from(["international", "us"]),

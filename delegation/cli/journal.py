@@ -34,7 +34,7 @@ async def list_command(session: Session) -> int:
             d.request.network,
             f"{d.request.amount:f} {d.request.currency.upper()}",
             d.request.owner,
-            d.verification.verdict if d.verification is not None else f"stopped at the {d.station}",
+            _state(d, delegations),
         )
         for d in delegations
     ]
@@ -43,6 +43,18 @@ async def list_command(session: Session) -> int:
     else:
         session.say("The journal is empty.")
     return DONE
+
+
+def _state(d: Delegation, delegations: tuple[Delegation, ...]) -> str:
+    """Return in words where a delegation stands."""
+    from delegation.intents import find_newer
+
+    if d.failure is not None:
+        return f"failed: {d.failure.reason}"
+    if d.verification is not None:
+        return d.verification.verdict
+    newer = find_newer(d, delegations)
+    return f"stopped at the {d.station}" if newer is None else f"over: {newer.id} has taken its place"
 
 
 @click.command("show")
@@ -76,8 +88,9 @@ async def resume_command(
     """Finish a delegation that was stopped midway; without an ID, the only one that is not finished.
 
     An approval that was signed is never made a second time, and the platform is asked before it is told again. A plan
-    of which nothing was signed yet is made again and shown. The wallet is needed only if something still has to be
-    signed. A finished delegation is only verified again.
+    of which nothing was signed yet is made again and shown; if the allowance has changed since, or a day has passed,
+    you are asked again, also with --yes. One that was refused, or whose place a newer one has taken, is over. The
+    wallet is needed only if something still has to be signed. A finished delegation is only verified again.
     """
     from delegation.cli.line import OwnersWallet, carry_and_report, open_session_context
     from delegation.journal import open_journal
@@ -95,9 +108,8 @@ async def resume_command(
             session.print_document({"id": None, "station": "done"})
         return DONE
     request = delegation.request
-    state = (
-        "is finished; verifying it again" if delegation.station == "done" else f"stopped at the {delegation.station}"
-    )
+    states = {"done": "is finished; verifying it again", "failed": "has failed"}
+    state = states.get(delegation.station, f"stopped at the {delegation.station}")
     session.say(
         f"Delegation {delegation.id} ({request.amount:f} {request.currency.upper()} on {request.network} from "
         f"{request.owner}) {state}."
@@ -113,8 +125,10 @@ async def resume_command(
 def _only_unfinished(journal: Journal) -> Delegation | None:
     """Return the delegation that is not finished, or None; raises `InvalidRequestError` if there are several."""
     from delegation.errors import InvalidRequestError
+    from delegation.intents import find_newer
 
-    unfinished = [d for d in journal.list() if d.station != "done"]
+    delegations = journal.list()
+    unfinished = [d for d in delegations if d.unfinished and find_newer(d, delegations) is None]
     if len(unfinished) > 1:
         lines = [f"  delegation resume {d.id}   ({d.request.network}, stopped at the {d.station})" for d in unfinished]
         raise InvalidRequestError(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
     from delegation.context import Context
+    from delegation.intents import OutdatedPlan
     from delegation.models import Delegation, Plan
     from delegation.profile import Profile
 
@@ -46,6 +47,33 @@ def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
     return agree
 
 
+def agree_again_on_terminal(session: Session) -> Callable[[OutdatedPlan], None]:
+    """Return the function that shows what has changed since a plan was agreed to, and always asks a person."""
+
+    def agree_again(outdated: OutdatedPlan) -> None:
+        from delegation.errors import DeclinedError, NobodyAskedError, OutdatedPlanError
+        from delegation.plan import describe_plan
+
+        session.print_pairs(describe_plan(outdated.now), to_stderr=True)
+        session.insist(outdated.describe())
+        try:
+            agreed = session.confirm("Sign and send this all the same?")
+        except NobodyAskedError:
+            before = outdated.before
+            raise OutdatedPlanError(
+                "What was agreed to is out of date, --yes does not agree to it again, and stdin is no terminal. "
+                "Nothing was signed.",
+                hint="Resume it on a terminal, where you are asked; or ask for what is wanted now with a command of "
+                "its own.",
+                expected=None if before is None else before.before.allowance,
+                found=outdated.now.before.allowance,
+            ) from None
+        if not agreed:
+            raise DeclinedError("You declined; nothing was signed and nothing was sent.")
+
+    return agree_again
+
+
 def open_session_context(
     session: Session, profile: Profile, network: str, *, wallet: Wallet, rpc_url: str | None, yes: bool
 ) -> AbstractAsyncContextManager[Context]:
@@ -60,6 +88,7 @@ def open_session_context(
         rpc_url=rpc_url,
         progress=session.progress,
         agree=agree_on_terminal(session, yes=yes),
+        agree_again=agree_again_on_terminal(session),
     )
 
 
@@ -129,15 +158,15 @@ def _report_stop(session: Session, error: Any, saved: Delegation | None, network
     from chains.errors import NoGasError, OtherDelegateError
 
     status, advice = exit_status(error), ""
-    if saved is None:
+    if saved is None or saved.failure is not None:
         if isinstance(error, NoGasError) and network in _FAUCET_NETWORKS:
             advice = "With --faucet the platform is asked for a little gas first."
         elif isinstance(error, OtherDelegateError):
             advice = "That is the option --overwrite-delegate."
-    elif saved.station != "done":
+    elif saved.unfinished:
         stopped = f"Stopped at the {saved.station}. Nothing is lost" if saved.touched_chain else "Nothing was sent"
         advice = f"{stopped}; finish it with: delegation resume {saved.id}"
-        if saved.touched_chain or status != BAD_INPUT:
+        if saved.touched_chain or (saved.plan is not None and status != BAD_INPUT):
             status = STOPPED_MIDWAY
     tell_error(session, error, saved, advice=advice)
     return status
@@ -178,6 +207,8 @@ def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:
     if d.verification is not None:
         pairs.append(("Verification", d.verification.verdict))
         pairs += [(f"  {finding.rule}", f"{finding.verdict}: {finding.message}") for finding in d.verification.findings]
-    if d.station != "done":
+    if d.failure is not None:
+        pairs.append(("Failed", d.failure.reason))
+    if d.unfinished:
         pairs.append(("Next", f"{d.station}; finish it with: delegation resume {d.id}"))
     return pairs

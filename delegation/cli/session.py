@@ -74,11 +74,11 @@ class Session:
         return wallet
 
     def confirm(self, question: str) -> bool:
-        """Return whether a person on the terminal says yes; raises `InvalidRequestError` if nobody is there."""
-        from delegation.errors import InvalidRequestError
+        """Return whether a person on the terminal says yes; raises `NobodyAskedError` if nobody is there."""
+        from delegation.errors import NobodyAskedError
 
         if not sys.stdin.isatty():
-            raise InvalidRequestError(
+            raise NobodyAskedError(
                 "Nobody is there to be asked, because stdin is not a terminal. Nothing was signed or changed.",
                 hint="Check what is shown above, then run it again with --yes.",
             )

@@ -1,0 +1,159 @@
+"""Requests that touched nothing: over when their owner has moved on, and asked for again when the chain has."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from line_lab import UNIT, Clock, CrashError, Line, die_at, open_line
+
+from chains.errors import NodeError, NoGasError
+from chains.family import open_node
+from delegation import Delegation, carry
+from delegation.errors import DelegationEndedError, OutdatedPlanError
+from delegation.intents import OutdatedPlan
+from delegation.sandbox import Sandbox
+
+DEAD = "http://127.0.0.1:9"
+ALLOWANCES = [("linea", "usdc"), ("ethereum", "usdt"), ("solana", "usdc")]
+
+
+async def planned(line: Line, amount: str) -> Delegation:
+    """Return a delegation that died when its plan was agreed to and nothing was signed."""
+    with pytest.raises(CrashError):
+        await carry(line.new(amount), replace(line.context, progress=die_at("preparing")))
+    return line.context.journal.list()[-1]
+
+
+async def resume_all(line: Line) -> None:
+    """Carry every delegation of the journal on, as a loop of `resume --yes` does."""
+    for d in line.context.journal.list():
+        try:
+            await carry(d, line.context)
+        except (DelegationEndedError, OutdatedPlanError):
+            continue
+
+
+@pytest.mark.parametrize(("network", "currency"), ALLOWANCES)
+@pytest.mark.parametrize("platform", ["up", "down"])
+async def test_after_a_revocation_no_older_request_comes_back(
+    sandbox: Sandbox, tmp_path: Path, network: str, currency: str, platform: str
+) -> None:
+    async with open_line(sandbox, tmp_path, network, currency) as line:
+        old = await planned(line, "900")
+        await line.carry("500")
+        if platform == "up":
+            await line.carry("0")
+        else:
+            with pytest.raises(CrashError):
+                await carry(line.new("0"), replace(line.context, progress=die_at("taking a token")))
+        newest = line.context.journal.list()[-1]
+        assert newest.told is (platform == "up")
+        with pytest.raises(DelegationEndedError) as ended:
+            await carry(old, line.context)
+        assert ended.value.found == newest.id
+        assert newest.id in ended.value.message
+        await resume_all(line)
+        assert await line.allowance() == 0
+        assert line.context.journal.load(old.id).station == "failed"
+
+
+@pytest.mark.parametrize(("network", "currency"), ALLOWANCES)
+async def test_what_another_program_did_since_the_plan_is_asked_about_with_both_values(
+    sandbox: Sandbox, tmp_path: Path, network: str, currency: str
+) -> None:
+    async with open_line(sandbox, tmp_path, network, currency) as line:
+        await line.carry("500")
+        old = await planned(line, "900")
+        async with open_line(sandbox, tmp_path / "elsewhere", network, currency, key=line.key) as elsewhere:
+            await elsewhere.carry("0")
+        with pytest.raises(OutdatedPlanError) as stopped:
+            await carry(old, line.context)
+        assert (stopped.value.expected, stopped.value.found) == (500 * UNIT, 0)
+        assert "500" in stopped.value.message
+        await resume_all(line)
+        assert await line.allowance() == 0
+        assert line.context.journal.load(old.id).unfinished, "its owner may still want it"
+
+        asked: list[OutdatedPlan] = []
+        done = await carry(old, replace(line.context, agree_again=asked.append))
+        assert [(one.before and one.before.before.allowance, one.now.before.allowance) for one in asked] == [
+            (500 * UNIT, 0)
+        ]
+        assert done.station == "done"
+
+
+async def test_an_older_delegation_that_settled_after_the_plan_was_made_counts_as_newer(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        with pytest.raises(CrashError):
+            await carry(line.new("500"), replace(line.context, progress=die_at("waiting for")))
+        first = line.only()
+        second = await planned(line, "900")
+        await carry(first, line.context)
+        with pytest.raises(DelegationEndedError) as ended:
+            await carry(second, line.context)
+        assert ended.value.found == first.id
+
+
+@pytest.mark.parametrize("moved", [timedelta(hours=24, minutes=1), timedelta(hours=-1)], ids=["a day old", "future"])
+async def test_a_plan_older_than_a_day_or_of_a_wrong_clock_is_asked_about(
+    sandbox: Sandbox, tmp_path: Path, moved: timedelta
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        old = await planned(line, "900")
+        clock.ahead = moved
+        with pytest.raises(OutdatedPlanError):
+            await carry(old, line.context)
+        clock.ahead = timedelta()
+        assert (await carry(old, line.context)).station == "done"
+
+
+async def test_a_delegation_of_another_token_or_network_takes_no_place(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        old = await planned(line, "900")
+        other = await line.carry("7", currency="usdt")
+        assert other.station == "done"
+        assert (await carry(old, line.context)).station == "done"
+
+
+async def test_a_request_whose_amount_the_plan_refuses_is_over_with_its_reason(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base", gas=False) as line:
+        with pytest.raises(NoGasError) as refused:
+            await line.carry("5")
+        failed = line.only()
+        assert failed.failure is not None
+        assert (failed.station, failed.failure.error, failed.failure.reason) == (
+            "failed",
+            "NoGasError",
+            refused.value.message,
+        )
+        with pytest.raises(DelegationEndedError):
+            await carry(failed, line.context)
+
+
+async def test_a_request_that_could_not_be_asked_about_stays_resumable(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        dead = open_node(line.context.node.chain, DEAD)
+        with pytest.raises(NodeError):
+            await carry(line.new("5"), replace(line.context, node=dead))
+        await dead.aclose()
+        kept = line.only()
+        assert (kept.station, kept.unfinished) == ("plan", True)
+        assert kept.request.amount == Decimal(5)
+        assert (await carry(kept, line.context)).station == "done"
+
+
+async def test_a_planned_request_stays_resumable_after_a_node_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        old = await planned(line, "5")
+        dead = open_node(line.context.node.chain, DEAD)
+        with pytest.raises(NodeError):
+            await carry(old, replace(line.context, node=dead))
+        await dead.aclose()
+        assert line.only() == old
