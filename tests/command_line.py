@@ -7,14 +7,18 @@ import pty
 import sys
 import termios
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from click.testing import CliRunner
+from line_lab import CrashError, die_at
 
 from chains.rpc import HttpRpc
-from chains.wallets import write_secret_file
+from chains.wallets import load_wallet, write_secret_file
+from delegation import DelegationRequest, carry, new_delegation, open_context
 from delegation.cli import main
 from delegation.journal import open_journal
 from delegation.models import Delegation
@@ -229,3 +233,14 @@ class Terminal:
             return os.read(self._descriptor, 65536).decode(errors="replace").replace("\r\n", "\n")
         except OSError:  # Linux: the last process on the terminal has gone
             return ""
+
+
+async def planned(cli: CommandLine, owner: Owner, amount: int) -> Delegation:
+    """Return a delegation that died when its plan was agreed to and nothing was signed."""
+    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
+    wallet = load_wallet(str(owner.key_file))
+    request = DelegationRequest(network="linea", currency="usdc", amount=Decimal(amount), owner=wallet.address)
+    async with open_context(profile, "linea", wallet=wallet, progress=die_at("preparing")) as context:
+        with pytest.raises(CrashError):
+            await carry(new_delegation(request, context), context)
+    return cli.delegations()[-1]

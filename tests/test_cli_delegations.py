@@ -5,18 +5,16 @@ import json
 import re
 import signal
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, Owner, Result
-from line_lab import CrashError, die_at
+from command_line import CommandLine, Owner, Result, planned
 
 from chains import Token
 from chains.family import open_node
 from chains.types import AllowanceIntent
 from chains.wallets import load_wallet
-from delegation import Delegation, DelegationRequest, carry, new_delegation, open_context
+from delegation import open_context
 from delegation.cli.line import carry_and_report
 from delegation.cli.progress import Progress
 from delegation.cli.session import Session
@@ -274,17 +272,6 @@ async def test_resume_asks_for_the_owners_wallet_only_when_something_has_to_be_s
     resumed = await cli.call("--json", "resume", "--wallet", str(owner.key_file))
     assert (resumed.status, resumed.document["id"]) == (0, saved.id)
     assert await cli.nonce("linea", owner) == 1
-
-
-async def planned(cli: CommandLine, owner: Owner, amount: int) -> Delegation:
-    """Return a delegation that died when its plan was agreed to and nothing was signed."""
-    profile = profile_of(cli.sandbox.document, journal=cli.journal_file)
-    wallet = load_wallet(str(owner.key_file))
-    request = DelegationRequest(network="linea", currency="usdc", amount=Decimal(amount), owner=wallet.address)
-    async with open_context(profile, "linea", wallet=wallet, progress=die_at("preparing")) as context:
-        with pytest.raises(CrashError):
-            await carry(new_delegation(request, context), context)
-    return cli.delegations()[-1]
 
 
 async def test_a_plan_of_which_nothing_was_signed_is_shown_again_and_asked_for(cli: CommandLine) -> None:

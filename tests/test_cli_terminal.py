@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, Owner, Terminal
+from command_line import CommandLine, Owner, Terminal, planned
 
 from delegation.sandbox import Sandbox
 
@@ -72,6 +72,21 @@ async def test_ctrl_c_at_the_question_ends_it_at_once(cli: CommandLine) -> None:
     assert status == 1
     assert "nothing was signed" in rest
     assert [d.station for d in cli.delegations()] == ["failed"]
+
+
+async def test_what_is_out_of_date_is_asked_about_on_the_terminal_also_with_yes(cli: CommandLine) -> None:
+    owner = await cli.owner("linea")
+    old = await planned(cli, owner, 900)
+    (cli.home / "elsewhere").mkdir()
+    assert (await CommandLine(cli.sandbox, cli.home / "elsewhere").call(*grant(owner, "--yes"))).status == 0
+    terminal = await Terminal.open(cli, "resume", old.id, "--wallet", str(owner.key_file), "--yes")
+    shown = await terminal.read_until("Sign and send this all the same? [y/N]: ")
+    assert "when the allowance was 0 USDC" in shown
+    assert "Now the allowance is 5000 USDC" in shown
+    terminal.type("y\n")
+    status, rest = await terminal.end()
+    assert (status, "VERIFIED" in rest) == (0, True)
+    assert await cli.nonce("linea", owner) == 2
 
 
 async def test_the_spinner_shows_the_station_and_the_elapsed_time_and_leaves_the_screen_clean(cli: CommandLine) -> None:
