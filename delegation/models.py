@@ -138,8 +138,21 @@ class Plan(Frozen):
     made_at: AwareDatetime
 
 
+ApprovalState = Literal["planned", "handed_out", "on_its_way", "settled"]
+
+
 class Approval(Frozen):
-    """One approve transaction on its way: unsigned, signed or handed to a wallet that sends, settled.
+    """One approve transaction, from its place in the plan to its place in the chain.
+
+    | `state`      | unsigned | handed_over | sent        | settlement | what can happen next                         |
+    |--------------|----------|-------------|-------------|------------|----------------------------------------------|
+    | `planned`    | None     | False       | None        | None       | prepared, then signed or handed out          |
+    | `handed_out` | set      | True        | None        | None       | it answers, sends by itself, or never does;  |
+    |              |          |             |             |            | given up, it is `planned` again              |
+    | `on_its_way` | set      | either      | bytes, hash | None       | sent again and again until it settles; if it |
+    |              |          |             |             |            | never can, `planned` again and discarded;    |
+    |              |          |             |             |            | if the hash was wrong, `handed_out` again    |
+    | `settled`    | set      | either      | bytes, hash | set        | nothing: it took effect                      |
 
     `sent` holds the signed bytes or, for a wallet that sends by itself, the hash. `handed_over` is set before such a
     wallet is asked. `discarded` are hashes of earlier attempts that can never take effect any more.
@@ -151,6 +164,15 @@ class Approval(Frozen):
     sent: SignedTransaction | SentTransaction | None = None
     settlement: Settlement | None = None
     discarded: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> ApprovalState:
+        """Where this transaction stands, as in the table above."""
+        if self.settlement is not None:
+            return "settled"
+        if self.sent is not None:
+            return "on_its_way"
+        return "handed_out" if self.handed_over else "planned"
 
     @property
     def under_way(self) -> bool:

@@ -32,7 +32,20 @@ _PAUSE: Final = 0.5
 async def tell_platform(d: Delegation, context: Context) -> Delegation:
     """Prove ownership and submit the proof, once; afterwards the platform is told, unless something must be signed.
 
-    Raises `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is known.
+    | token           | statement | ownership | submission         | what happens next                              |
+    |-----------------|-----------|-----------|--------------------|------------------------------------------------|
+    | None or expired | any       | any       | None               | a new token and a new statement are made       |
+    | alive           | expired   | any       | None               | a new statement is made                        |
+    | alive           | alive     | None      | None               | the owner signs, or is waited for              |
+    | alive           | alive     | signed    | None               | the proof is submitted, once that is saved     |
+    | any             | any       | any       | outcome None       | the answer was lost: the list is read, and the |
+    |                 |           |           |                    | same proof offered again, or under a new token |
+    | any             | any       | signed    | `accepted`         | nothing: the platform is told                  |
+    | any             | any       | signed    | `already_accepted` | nothing: told by the attempt before            |
+
+    A refusal that judged the proof (400, 409, 422) leaves the first row; one that did not (key, session, rate) leaves
+    the fourth. Raises `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is
+    known.
     """
     attempts = 0
     answer_lost = d.submission is not None

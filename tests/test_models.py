@@ -205,6 +205,27 @@ def test_a_delegation_always_knows_where_it_stands(d: Delegation) -> None:
     assert not d.begun or d.touched_chain
 
 
+@pytest.mark.parametrize(
+    ("state", "handed_over", "sent", "settled"),
+    [
+        ("planned", False, False, False),
+        ("handed_out", True, False, False),
+        ("on_its_way", False, True, False),
+        ("on_its_way", True, True, False),
+        ("settled", True, True, True),
+    ],
+)
+def test_an_approval_stands_as_its_table_says(state: str, handed_over: bool, sent: bool, settled: bool) -> None:
+    made = approval(
+        handed_over=handed_over,
+        sent=SentTransaction("0x") if sent else None,
+        settlement=Settlement("0x", Block(1, "0x"), 0, 0, "included") if settled else None,
+    )
+    assert made.state == state
+    assert f"| `{state}`" in (Approval.__doc__ or "")
+    assert made.under_way is (state != "planned")
+
+
 def test_what_another_version_wrote_is_not_read_as_if_it_were_ours() -> None:
     saved = json.loads(new_delegation().model_dump_json())
     with pytest.raises(ValidationError):
