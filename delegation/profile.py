@@ -20,6 +20,7 @@ from chains import get_chain
 from chains.errors import UnknownNetworkError
 from chains.family import open_node
 from chains.json_text import decode_json
+from chains.rpc import parse_node_url, require_node_url
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
 from delegation.context import Context, StatementTerms
@@ -37,28 +38,7 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _require_url(url: str) -> str:
-    """Return a URL, or the path of a node's socket; raises `ValueError` if it has no parts that can be told apart."""
-    if not url or not url.isprintable() or " " in url:
-        raise ValueError("it is empty, or has spaces or invisible characters")
-    parts = urlsplit(url)
-    if "://" in url and (not parts.hostname or parts.port == 0):
-        raise ValueError("it names no host, or port 0")
-    (parts.hostname or "host").encode("idna")
-    return url
-
-
-def require_node_url(url: str) -> None:
-    """Raise `InvalidRequestError`, which does not repeat it, unless this can be the URL or the socket of a node."""
-    try:
-        _require_url(url)
-    except ValueError as error:
-        raise InvalidRequestError(
-            f"The URL given for the node cannot be used: {error}.", hint="Give the whole of it, such as https://host."
-        ) from None
-
-
-_Url = Annotated[str, AfterValidator(_require_url)]
+_Url = Annotated[str, AfterValidator(parse_node_url)]
 
 
 class GatewaySettings(_Settings):

@@ -46,6 +46,27 @@ class Rpc(Protocol):
         ...
 
 
+def parse_node_url(url: str) -> str:
+    """Return a URL, or the path of a node's socket; raises `ValueError` if it has no parts that can be told apart."""
+    if not url or not url.isprintable() or " " in url:
+        raise ValueError("it is empty, or has spaces or invisible characters")
+    parts = urlsplit(url)
+    if "://" in url and (not parts.hostname or parts.port == 0):
+        raise ValueError("it names no host, or port 0")
+    (parts.hostname or "host").encode("idna")
+    return url
+
+
+def require_node_url(url: str) -> None:
+    """Raise `InputError`, which does not repeat it, unless this can be the URL or the socket of a node."""
+    try:
+        parse_node_url(url)
+    except ValueError as error:
+        raise InputError(
+            f"The URL given for the node cannot be used: {error}.", hint="Give the whole of it, such as https://host."
+        ) from None
+
+
 def _is_http_url(url: str) -> bool:
     import httpx
 

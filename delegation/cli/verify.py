@@ -273,9 +273,9 @@ async def _claim_from_options(
     from chains import get_chain
     from chains.amounts import parse_amount
     from chains.family import parse_address
+    from chains.rpc import require_node_url
     from delegation.audit.assets import claim_approval, find_claimed_asset
     from delegation.audit.claims import Claim
-    from delegation.profile import require_node_url
 
     chain: Chain = get_chain(options["network"]) if profile is None else profile.chain(options["network"])
     parse_address(chain, options["owner"])
