@@ -1,124 +1,119 @@
 """Give a card platform a bounded right to spend from a wallet whose keys stay yours, prove it, verify it, revoke it.
 
-Start with `DelegationRequest`, `open_context` and `carry`, or with `delegate` where a script may block.
-The names below are imported when they are first used.
+To give such a right, and to change or take it back (amount 0 revokes):
+
+    load_profile, open_context   what a delegation needs from outside: platform, node, wallet, journal
+    new_delegation, carry        a request, carried to the end of the line from wherever it stands
+    delegate                     the same in one blocking call, for scripts
+    preview, describe_plan       what would be done, in numbers and in words, before anything is signed
+    awaiting, answer             what somebody else's wallet has to sign, and what it gave back
+    renew, discard_request       a new token for an approval that stands; a transaction that never came back
+
+To check what somebody claims, or what you did yourself:
+
+    verify_claim                 check an approval and its statement by asking nodes; a majority of operators must agree
+    verify_with_evidence         the same, and a file from which it follows again
+    verify_evidence              check such a file with no network at all
+    verify_statement             check an ownership statement alone
+    find_claimed_asset, claim_approval, describe_report   a claim from what a person says, and a report in words
+
+Names are imported when they are first used, so that `import delegation` costs nearly nothing.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from chains.claims import Finding
-    from delegation.approval import discard_request
-    from delegation.audit.assets import claim_approval, find_claimed_asset
-    from delegation.audit.claims import Claim, ClaimedApproval, ClaimedStatement, Terms
-    from delegation.audit.evidence import verify_evidence, write_evidence
-    from delegation.audit.nodes import examine
-    from delegation.audit.quorum import judge
-    from delegation.audit.report import Report, describe_report
-    from delegation.blocking import delegate
-    from delegation.context import Context, StatementTerms
-    from delegation.errors import DelegationError, InvalidRequestError
-    from delegation.flow import carry, new_delegation, preview
-    from delegation.gateway.client import Gateway
-    from delegation.journal import Journal, open_journal
-    from delegation.models import Delegation, DelegationRequest, Plan, Proof, Verification, utc_now
-    from delegation.plan import describe_plan
-    from delegation.profile import Profile, load_profile, open_context, save_profile
-    from delegation.signing import SigningRequest, answer, awaiting
-    from delegation.submission import renew
+    from chains.claims import Finding as Finding
+    from delegation.approval import discard_request as discard_request
+    from delegation.audit.assets import claim_approval as claim_approval
+    from delegation.audit.assets import find_claimed_asset as find_claimed_asset
+    from delegation.audit.claims import Claim as Claim
+    from delegation.audit.claims import ClaimedApproval as ClaimedApproval
+    from delegation.audit.claims import ClaimedStatement as ClaimedStatement
+    from delegation.audit.evidence import verify_evidence as verify_evidence
+    from delegation.audit.policy import Policy as Policy
+    from delegation.audit.report import Report as Report
+    from delegation.audit.report import describe_report as describe_report
+    from delegation.audit.verify import verify_claim as verify_claim
+    from delegation.audit.verify import verify_statement as verify_statement
+    from delegation.audit.verify import verify_with_evidence as verify_with_evidence
+    from delegation.blocking import delegate as delegate
+    from delegation.context import Context as Context
+    from delegation.context import StatementTerms as StatementTerms
+    from delegation.errors import DelegationError as DelegationError
+    from delegation.errors import InvalidRequestError as InvalidRequestError
+    from delegation.flow import carry as carry
+    from delegation.flow import new_delegation as new_delegation
+    from delegation.flow import preview as preview
+    from delegation.gateway.client import Gateway as Gateway
+    from delegation.journal import Journal as Journal
+    from delegation.journal import open_journal as open_journal
+    from delegation.models import Delegation as Delegation
+    from delegation.models import DelegationRequest as DelegationRequest
+    from delegation.models import Plan as Plan
+    from delegation.models import Proof as Proof
+    from delegation.models import Verification as Verification
+    from delegation.models import utc_now as utc_now
+    from delegation.plan import describe_plan as describe_plan
+    from delegation.profile import Profile as Profile
+    from delegation.profile import load_profile as load_profile
+    from delegation.profile import open_context as open_context
+    from delegation.profile import save_profile as save_profile
+    from delegation.signing import SigningRequest as SigningRequest
+    from delegation.signing import answer as answer
+    from delegation.signing import awaiting as awaiting
+    from delegation.submission import renew as renew
 
-_HOMES = {
+_HOMES: Final = {
+    "load_profile": "delegation.profile",
+    "open_context": "delegation.profile",
+    "DelegationRequest": "delegation.models",
+    "new_delegation": "delegation.flow",
+    "carry": "delegation.flow",
+    "delegate": "delegation.blocking",
+    "preview": "delegation.flow",
+    "describe_plan": "delegation.plan",
+    "awaiting": "delegation.signing",
+    "answer": "delegation.signing",
+    "renew": "delegation.submission",
+    "discard_request": "delegation.approval",
+    "verify_claim": "delegation.audit.verify",
+    "verify_with_evidence": "delegation.audit.verify",
+    "verify_evidence": "delegation.audit.evidence",
+    "verify_statement": "delegation.audit.verify",
+    "find_claimed_asset": "delegation.audit.assets",
+    "claim_approval": "delegation.audit.assets",
+    "describe_report": "delegation.audit.report",
     "Claim": "delegation.audit.claims",
     "ClaimedApproval": "delegation.audit.claims",
     "ClaimedStatement": "delegation.audit.claims",
+    "Context": "delegation.context",
     "Delegation": "delegation.models",
     "DelegationError": "delegation.errors",
-    "DelegationRequest": "delegation.models",
-    "Context": "delegation.context",
     "Finding": "chains.claims",
     "Gateway": "delegation.gateway.client",
     "InvalidRequestError": "delegation.errors",
     "Journal": "delegation.journal",
     "Plan": "delegation.models",
+    "Policy": "delegation.audit.policy",
     "Profile": "delegation.profile",
     "Proof": "delegation.models",
     "Report": "delegation.audit.report",
     "SigningRequest": "delegation.signing",
     "StatementTerms": "delegation.context",
-    "Terms": "delegation.audit.claims",
     "Verification": "delegation.models",
-    "answer": "delegation.signing",
-    "awaiting": "delegation.signing",
-    "carry": "delegation.flow",
-    "claim_approval": "delegation.audit.assets",
-    "delegate": "delegation.blocking",
-    "describe_plan": "delegation.plan",
-    "describe_report": "delegation.audit.report",
-    "examine": "delegation.audit.nodes",
-    "find_claimed_asset": "delegation.audit.assets",
-    "judge": "delegation.audit.quorum",
-    "load_profile": "delegation.profile",
-    "new_delegation": "delegation.flow",
-    "open_context": "delegation.profile",
     "open_journal": "delegation.journal",
-    "preview": "delegation.flow",
-    "renew": "delegation.submission",
     "save_profile": "delegation.profile",
     "utc_now": "delegation.models",
-    "verify_evidence": "delegation.audit.evidence",
-    "discard_request": "delegation.approval",
-    "write_evidence": "delegation.audit.evidence",
 }
 
-__all__ = [
-    "Claim",
-    "ClaimedApproval",
-    "ClaimedStatement",
-    "Context",
-    "Delegation",
-    "DelegationError",
-    "DelegationRequest",
-    "Finding",
-    "Gateway",
-    "InvalidRequestError",
-    "Journal",
-    "Plan",
-    "Profile",
-    "Proof",
-    "Report",
-    "SigningRequest",
-    "StatementTerms",
-    "Terms",
-    "Verification",
-    "answer",
-    "awaiting",
-    "carry",
-    "claim_approval",
-    "delegate",
-    "describe_plan",
-    "describe_report",
-    "discard_request",
-    "examine",
-    "find_claimed_asset",
-    "judge",
-    "load_profile",
-    "new_delegation",
-    "open_context",
-    "open_journal",
-    "preview",
-    "renew",
-    "save_profile",
-    "utc_now",
-    "verify_evidence",
-    "write_evidence",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used, so that `import delegation` costs nearly nothing."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

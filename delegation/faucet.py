@@ -10,6 +10,9 @@ from delegation.context import Context
 from delegation.models import DelegationRequest
 from delegation.plan import find_asset
 
+FAUCET_NETWORKS: Final = frozenset({"linea", "base", "solana"})
+"""Where the platform's faucet sends gas; there is none on Ethereum, where gas is worth something."""
+
 _ARRIVAL: Final = 30.0  # seconds
 
 

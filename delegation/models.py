@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -40,6 +40,11 @@ from chains.types import (
     UnsignedTransaction,
 )
 from delegation.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 Region = Literal["international", "us"]
 
@@ -81,7 +86,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Frozen(BaseModel):
+class _ShowsItsOwn(ModelMetaclass):
+    """Lets `dir` and `help` of a model class show what it offers itself: pydantic would add hundreds of lines to each.
+
+    Nothing is taken away: `dir` of an instance, and every use, know `model_dump` and the others as before.
+    """
+
+    def __dir__(cls) -> list[str]:  # noqa: N805 - the instances of a metaclass are classes
+        pydantics = set(dir(BaseModel))
+        return [name for name in super().__dir__() if not name.startswith("_") and name not in pydantics]
+
+
+class Frozen(BaseModel, metaclass=_ShowsItsOwn):
     """A value we build ourselves: unknown fields are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -314,6 +330,11 @@ class Delegation(Frozen):
         return self.station not in {"done", "failed"}
 
     @property
+    def result(self) -> Verification:
+        """The verification of a finished delegation; raises `InvalidRequestError` while there is none."""
+        return filled(self.verification, "verification")
+
+    @property
     def told(self) -> bool:
         """Whether the platform has taken the proof."""
         return self.submission is not None and self.submission.outcome is not None
@@ -332,6 +353,19 @@ class Delegation(Frozen):
     def in_flight(self) -> bool:
         """Whether an approval was signed or handed out that has not settled: the owner's next nonce is taken."""
         return any(approval.under_way and approval.settlement is None for approval in self.approvals)
+
+    def public_document(self) -> dict[str, Any]:
+        """Return this delegation as JSON for logs, people and other programs, without the secrets that are still alive.
+
+        `model_dump` holds them, because the journal must: until the platform has taken the proof, whoever holds the
+        token can submit in the owner's name.
+        """
+        document: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude={"delegation_token"})
+        for approval, shown in zip(self.approvals, document["approvals"], strict=True):
+            shown["hash"] = approval.hash
+        if document["proof"] is not None and not self.told:
+            document["proof"]["token"] = None
+        return {"id": self.id, "station": self.station, **document}
 
 
 def filled(station: _Station | None, name: str) -> _Station:

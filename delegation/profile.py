@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from chains import get_chain
 from chains.errors import UnknownNetworkError
@@ -24,24 +24,20 @@ from chains.rpc import parse_node_url, require_node_url
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
 from delegation.context import Context, StatementTerms
-from delegation.errors import InvalidRequestError, ProfileError
+from delegation.errors import ProfileError
 from delegation.gateway.client import Gateway
 from delegation.journal import open_journal
-from delegation.models import Region
+from delegation.models import Frozen, Region
 
 # Secrets that may stand in the environment instead of the file.
 _ENVIRONMENT: Final = {"client_key": "DELEGATION_CLIENT_KEY", "access_token": "DELEGATION_ACCESS_TOKEN"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 _Url = Annotated[str, AfterValidator(parse_node_url)]
 
 
-class GatewaySettings(_Settings):
+class GatewaySettings(Frozen):
     """Where the platform is and what it knows us by."""
 
     base_url: _Url
@@ -50,14 +46,14 @@ class GatewaySettings(_Settings):
     region: Region = "international"
 
 
-class NetworkSettings(_Settings):
+class NetworkSettings(Frozen):
     """Departures from a network's public data: the node to ask and, for a local Solana chain, its genesis hash."""
 
     rpc_url: _Url | None = Field(default=None, repr=False)
     genesis_hash: str | None = None
 
 
-class OwnershipSettings(_Settings):
+class OwnershipSettings(Frozen):
     """Who asks for ownership signatures: the app's domain; by default the platform's host. Lifetime in seconds."""
 
     domain: str | None = None
@@ -65,7 +61,7 @@ class OwnershipSettings(_Settings):
     lifetime: int = Field(default=120, ge=30, le=600)
 
 
-class Profile(_Settings):
+class Profile(Frozen):
     """One platform account with the nodes and wallets that go with it.
 
     `wallets` names the default wallet of each family as `chains.wallets.load_wallet` takes it. `journal` is a path or a
@@ -73,8 +69,8 @@ class Profile(_Settings):
     """
 
     gateway: GatewaySettings
-    networks: dict[str, NetworkSettings] = {}
-    wallets: dict[Family, str] = {}
+    networks: dict[str, NetworkSettings] = Field(default_factory=dict)
+    wallets: dict[Family, str] = Field(default_factory=dict)
     ownership: OwnershipSettings = OwnershipSettings()
     journal: str | None = None
 

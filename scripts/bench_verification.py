@@ -39,17 +39,14 @@ from chains.types import Wallet
 from chains.wallets import EvmKeyWallet, SolanaKeyWallet, load_wallet, write_secret_file
 from delegation import (
     DelegationRequest,
-    Terms,
     carry,
-    examine,
-    judge,
     new_delegation,
     open_context,
     utc_now,
     verify_evidence,
-    write_evidence,
+    verify_with_evidence,
 )
-from delegation.audit.claims import claim_of
+from delegation.audit import claim_of
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
 
@@ -239,9 +236,8 @@ async def make_evidence(sandbox: Sandbox, network: str, directory: Path) -> byte
     request = DelegationRequest(network=network, currency="usdc", amount=Decimal(5000), owner=wallet.address)
     async with open_context(profile, network, wallet=wallet) as context:
         done = await carry(new_delegation(request, context), context)
-        claim = claim_of(done, chain, Terms(), domain=context.terms.domain, now=utc_now())
-        testimonies = await examine(claim, [chain.rpc_url])
-    file = write_evidence(claim, testimonies, judge(claim, testimonies, now=utc_now()))
+        claim = claim_of(done, chain, domain=context.terms.domain, now=utc_now())
+        _, file = await verify_with_evidence(claim, [chain.rpc_url])
     check_evidence(network, file)
     return file
 

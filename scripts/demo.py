@@ -17,18 +17,16 @@ from delegation import (
     Context,
     DelegationRequest,
     Plan,
-    Terms,
     carry,
     describe_plan,
-    examine,
-    judge,
     new_delegation,
     open_context,
     utc_now,
     verify_evidence,
-    write_evidence,
+    verify_with_evidence,
 )
-from delegation.audit.claims import claim_of
+from delegation.audit import claim_of
+from delegation.gateway.models import PlatformWallet
 from delegation.plan import find_asset
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
@@ -60,19 +58,16 @@ class Card:
         d = await carry(new_delegation(request, self.context), self.context)
         for approval in d.approvals:
             print(f"  Approved  {format_amount(approval.step.amount, self.token.decimals)} by {approval.hash}")
-        for finding in d.verification.findings if d.verification is not None else ():
+        for finding in d.result.findings:
             print(f"  {finding.verdict}  {finding.message}")
-        verified = d.verification is not None and d.verification.verdict == "VERIFIED"
-        return await self.compare(amount, deed, verified=verified)
+        return await self.compare(amount, deed, verified=d.result.verdict == "VERIFIED")
 
     async def audit(self) -> Row:
         """Verify the last delegation as an auditor does, file the evidence, and verify the file with no network."""
         last = [d for d in self.context.journal.list() if d.request.network == self.network][-1]
         chain = self.context.node.chain
-        claim = claim_of(last, chain, Terms(), domain=self.context.terms.domain, now=utc_now())
-        testimonies = await examine(claim, [chain.rpc_url])
-        report = judge(claim, testimonies, now=utc_now())
-        file = write_evidence(claim, testimonies, report)
+        claim = claim_of(last, chain, domain=self.context.terms.domain, now=utc_now())
+        report, file = await verify_with_evidence(claim, [chain.rpc_url])
         again = verify_evidence(file)
         print(f"\n--- {self.title}: an auditor verifies it")
         print(f"  {report.verdict}  {report.state}, {report.finality}; {report.tier}: {report.tier_meaning}")
@@ -90,7 +85,7 @@ class Card:
     async def prioritize(self) -> Row:
         """Let this wallet pay first."""
         before = await self._listed()
-        await self.context.gateway.set_priorities([before.id])
+        await self.context.gateway.set_priorities([] if before.id is None else [before.id])
         after = await self._listed()
         print(f"\n--- {self.title}: priority {before.priority} -> {after.priority}")
         return Row(self.title, f"priority {before.priority} -> {after.priority}", "", "", after.priority == 1)
@@ -103,7 +98,7 @@ class Card:
         agrees = verified and Decimal(on_chain) == expected == listed
         return Row(self.title, event, on_chain, f"{listed}", agrees)
 
-    async def _listed(self):
+    async def _listed(self) -> PlatformWallet:
         wallets = await self.context.gateway.get_wallets()
         return next(row for row in wallets if row.is_of(self.owner, self.token.symbol, self.network))
 

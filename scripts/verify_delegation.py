@@ -12,11 +12,9 @@ from delegation import (
     DelegationError,
     claim_approval,
     describe_report,
-    examine,
     find_claimed_asset,
-    judge,
     load_profile,
-    utc_now,
+    verify_claim,
 )
 from delegation.errors import GatewayError
 
@@ -28,7 +26,7 @@ async def verify(network: str, currency: str, transaction: str, owner: str, amou
     urls = [chain.rpc_url]
     asset = await find_claimed_asset(chain, currency, rpc_urls=urls, profile=profile, profile_name=profile_name)
     claim = Claim(approval=claim_approval(chain, asset, transaction, owner=owner, amount=parse_amount(amount)))
-    report = judge(claim, await examine(claim, urls), now=utc_now())
+    report = await verify_claim(claim, urls)
     for label, words in describe_report(report):
         print(f"{label:>18}  {words}")
     return report.verdict

@@ -19,13 +19,13 @@ from line_lab import open_line
 from relay import falsified, relay
 
 from chains.rpc import HttpRpc
-from delegation import Claim, Report, Terms, examine, judge, utc_now, verify_evidence, write_evidence
-from delegation.audit import nodes as examination
-from delegation.audit.claims import claim_of
-from delegation.audit.evidence import evidence_schema
+from delegation import Claim, Report, utc_now, verify_evidence, verify_with_evidence
+from delegation.audit import claim_of, evidence_schema
+from delegation.audit import nodes as asking
 from delegation.sandbox import Sandbox
 
 AMOUNT = "5000"
+DOCUMENTS = Path(__file__).parent / "documents"
 # Other questions only add to a report: what bars a spend, the code of the owner's account, the finality of the block.
 BEARING = {
     "eth_chainId",
@@ -56,9 +56,8 @@ class Filed:
 
 
 async def file_evidence(claim: Claim, url: str, access_token: str) -> Filed:
-    testimonies = await examine(claim, [url])
-    report = judge(claim, testimonies, now=utc_now())
-    return Filed(write_evidence(claim, testimonies, report), report, access_token)
+    report, file = await verify_with_evidence(claim, [url])
+    return Filed(file, report, access_token)
 
 
 @pytest.fixture(scope="module", params=["linea", "solana"])
@@ -67,7 +66,7 @@ async def filed(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path_facto
     async with open_line(sandbox, tmp_path_factory.mktemp("line"), request.param) as line:
         done = await line.carry(AMOUNT)
         chain = line.context.node.chain
-        claim = claim_of(done, chain, Terms(), domain=line.context.terms.domain, now=utc_now())
+        claim = claim_of(done, chain, domain=line.context.terms.domain, now=utc_now())
         return await file_evidence(claim, chain.rpc_url, sandbox.document.gateway.access_token)
 
 
@@ -223,7 +222,7 @@ def test_a_file_that_is_no_evidence_is_undetermined(file: bytes) -> None:
     assert verify_evidence(file).verdict == "UNDETERMINED"
 
 
-@pytest.mark.parametrize("change", ["format", "claim", "endpoints", "report", "manifest", "digest"])
+@pytest.mark.parametrize("change", ["format", "claim", "policy", "endpoints", "report", "manifest", "digest"])
 def test_a_file_that_lacks_a_part_is_undetermined(filed: Filed, change: str) -> None:
     content = filed.content
     del content[change]
@@ -241,6 +240,85 @@ def test_a_block_hash_of_the_auditors_own_decides_the_tier(filed: Filed) -> None
     assert (again.verdict, again.tier) == ("VERIFIED", "T2")
 
 
+def old_file(network: str, version: int = 1) -> bytes:
+    """Return a file that was written when its format was new."""
+    return (DOCUMENTS / f"evidence-{version}-{network}.json").read_bytes()
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(("network", "tier"), [("linea", "T2"), ("solana", "T0")])
+def test_a_file_of_format_1_verifies_to_what_it_said(network: str, tier: str) -> None:
+    written = json.loads(old_file(network))
+    assert written["format"] == "delegation-evidence/1"
+    report = verify_evidence(old_file(network))
+    assert (report.verdict, report.tier, report.format) == ("VERIFIED", tier, "delegation-report/2")
+    assert report.policy is not None
+    assert report.policy.quorum == written["claim"]["terms"]["quorum"]
+    assert [endpoint.outcome for endpoint in report.endpoints] == ["agrees"]
+    assert [(one.rule, one.verdict) for one in report.findings] == [
+        (one["rule"], one["verdict"]) for one in written["report"]["findings"]
+    ]
+
+
+@pytest.mark.parametrize("network", ["linea", "solana"])
+def test_a_file_of_format_1_is_as_hard_to_alter_as_any(network: str) -> None:
+    file, chance = old_file(network), random.Random(5)
+    for place in sorted(chance.randrange(len(file)) for _ in range(60)):
+        flipped = bytearray(file)
+        flipped[place] ^= 1 << chance.randrange(8)
+        assert verify_evidence(bytes(flipped)).verdict in {"REFUTED", "UNDETERMINED"}, place
+    content = json.loads(file)
+    content["report"]["state"] = "revoked"
+    assert verify_evidence(sealed(content)).verdict == "REFUTED", "sealed again, the answers do not bear it out"
+
+
+def test_the_policy_of_format_1_is_kept_whole() -> None:
+    content = json.loads(old_file("linea"))
+    assert verify_evidence(sealed(content)).verdict == "VERIFIED"
+    for name, value, verdict in (("quorum", 2, "UNDETERMINED"), ("least_tier", "T3", "UNDETERMINED")):
+        content = json.loads(old_file("linea"))
+        for claim in (content["claim"], content["report"]["claim"]):
+            claim["terms"][name] = value
+        content["report"] |= {"verdict": verdict, "tier": "T2" if name == "least_tier" else None}
+        report = verify_evidence(sealed(content))
+        assert report.findings[-1 if name == "quorum" else -2].rule in {name, "tier", "evidence"}
+        assert report.verdict != "VERIFIED"
+        assert report.policy is not None
+        assert getattr(report.policy, name) == value
+
+
+@pytest.mark.parametrize("part", ["claim", "report", "endpoints", "manifest", "digest"])
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [1]])
+def test_a_file_of_format_1_with_something_else_in_a_place_is_not_verified(part: str, value: Any) -> None:
+    content = json.loads(old_file("solana"))
+    content[part] = value
+    for file in (json.dumps(content).encode(), unsealed(content)):
+        assert verify_evidence(file).verdict in {"REFUTED", "UNDETERMINED"}
+
+
+def unsealed(content: Any) -> bytes:
+    """Return a file whose digest fits, whatever it holds in the place of answers."""
+    spelled = json.dumps(content | {"digest": ""}, sort_keys=True, separators=(",", ":")) + "\n"
+    digest = hashlib.sha256(spelled.encode()).hexdigest()
+    return spelled.replace('"digest":""', f'"digest":"{digest}"', 1).encode()
+
+
+def test_a_format_that_is_newer_than_ours_is_undetermined_and_says_to_upgrade(filed: Filed) -> None:
+    content = filed.content | {"format": "delegation-evidence/3", "signatures": []}
+    report = verify_evidence(sealed(content))
+    assert report.verdict == "UNDETERMINED"
+    (found,) = report.findings
+    assert "format 3" in found.message
+    assert "Upgrade the software" in found.message
+
+
+@pytest.mark.parametrize("named", ["delegation-evidence/0", "delegation-evidence/2.1", "delegation-report/2", "", None])
+def test_a_file_of_no_known_format_is_undetermined(filed: Filed, named: str | None) -> None:
+    report = verify_evidence(sealed(filed.content | {"format": named}))
+    assert report.verdict == "UNDETERMINED"
+    assert "evidence file" in report.findings[0].message
+
+
 def test_the_schema_describes_the_file(filed: Filed) -> None:
     schema = evidence_schema()
     assert set(filed.content) == set(schema["properties"])
@@ -250,7 +328,7 @@ def test_the_schema_describes_the_file(filed: Filed) -> None:
 async def test_evidence_of_a_false_claim_refutes_again(sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_line(sandbox, tmp_path, "ethereum") as line:
         done = await line.carry(AMOUNT)
-        claim = claim_of(done, line.context.node.chain, Terms(), domain=line.context.terms.domain, now=utc_now())
+        claim = claim_of(done, line.context.node.chain, domain=line.context.terms.domain, now=utc_now())
         approval = claim.approval.model_copy(update={"amount": claim.approval.amount + 1})
         filed = await file_evidence(claim.model_copy(update={"approval": approval}), line.known.rpc_url, "")
     assert filed.report.verdict == "REFUTED"
@@ -305,7 +383,7 @@ async def claimed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) ->
     """A true claim about an approve on an anvil chain with id 59144, and its node."""
     async with open_line(sandbox, tmp_path_factory.mktemp("line"), "linea") as line:
         done = await line.carry(AMOUNT)
-        claim = claim_of(done, line.context.node.chain, Terms(), domain=line.context.terms.domain, now=utc_now())
+        claim = claim_of(done, line.context.node.chain, domain=line.context.terms.domain, now=utc_now())
         return claim, line.known.rpc_url
 
 
@@ -328,7 +406,7 @@ async def test_a_falsified_answer_makes_neither_a_yes_nor_a_no_also_offline(
     async with relay(url, falsified(method, edit)) as lying:
         filed = await file_evidence(claim, lying, "")
     assert (filed.report.verdict, filed.report.tier) == ("UNDETERMINED", None)
-    assert [endpoint.standing for endpoint in filed.report.endpoints] == ["rejected"]
+    assert [endpoint.outcome for endpoint in filed.report.endpoints] == ["rejected"]
     assert verify_evidence(filed.file) == filed.report
 
 
@@ -361,7 +439,7 @@ async def test_a_node_that_takes_too_long_is_as_silent_offline(
         return answer
 
     claim, url = claimed
-    monkeypatch.setattr(examination, "_PATIENCE", 1.0)
+    monkeypatch.setattr(asking, "_PATIENCE", 1.0)
     async with relay(url, slow) as lagging:
         filed = await file_evidence(claim, lagging, "")
     assert filed.report.verdict == "UNDETERMINED"

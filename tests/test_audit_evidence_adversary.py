@@ -21,9 +21,10 @@ from test_audit_evidence import Filed, file_evidence, sealed
 
 from chains.claims import Amounts, ApprovalCheck, Finding, Verdict
 from chains.types import Token
-from delegation import Claim, ClaimedApproval, Report, Terms, judge, utc_now, verify_evidence
-from delegation.audit import nodes as examination
-from delegation.audit.report import TIER_MEANINGS, describe_report
+from delegation import Claim, ClaimedApproval, Policy, Report, describe_report, utc_now, verify_evidence
+from delegation.audit.nodes import Endpoint, NodeResult
+from delegation.audit.quorum import make_report
+from delegation.audit.report import TIER_MEANINGS
 from delegation.sandbox import Sandbox
 
 AMOUNT = 5_000 * 10**6
@@ -94,13 +95,13 @@ def test_blocks_that_the_file_calls_trusted_are_not_the_readers(files: dict[str,
     assert report.block is not None
     assert report.included is not None
     trusted = [report.block.hash, report.included.hash]
-    content["claim"]["terms"] |= {"trusted_blocks": trusted, "least_tier": "T3"}
-    content["report"] |= {"claim": content["claim"], "tier": "T3", "tier_meaning": TIER_MEANINGS["T3"]}
+    content["policy"] |= {"trusted_blocks": trusted, "least_tier": "T3"}
+    content["report"] |= {"policy": content["policy"], "tier": "T3", "tier_meaning": TIER_MEANINGS["T3"]}
     forged = sealed(content)
     again = verify_evidence(forged)
     assert (again.verdict, again.tier) == ("UNDETERMINED", "T2")
-    assert again.claim is not None
-    assert again.claim.terms.trusted_blocks == ()
+    assert again.policy is not None
+    assert again.policy.trusted_blocks == ()
     named = verify_evidence(forged, trusted_blocks=trusted)
     assert (named.verdict, named.tier) == ("VERIFIED", "T3")
 
@@ -127,8 +128,8 @@ def _of_three(filed: Filed, urls: list[str]) -> Any:
         endpoint | {"url": url, "operator": f"{number}.invented"} for number, url in enumerate(urls)
     ]
     content["exhibits"] = {f"{number} {url}": exhibits for number, url in enumerate(urls)}
-    content["claim"]["terms"]["quorum"] = 3
-    content["report"] |= {"claim": content["claim"], "tier": "T1"}
+    content["policy"]["quorum"] = 3
+    content["report"] |= {"policy": content["policy"], "tier": "T1"}
     return content
 
 
@@ -158,12 +159,12 @@ def _set(*path: Any, to: Any) -> Callable[[Any], None]:
     "change",
     [
         _set("exhibits", "more", to=1.5),
-        _set("claim", "terms", "quorum", to=1.0),
+        _set("policy", "quorum", to=1.0),
         _set("endpoints", 0, "url", to="http://["),
         _set("endpoints", 0, "exchanges", 2, "body", to="\ud800"),
         _set("endpoints", 0, "exchanges", 2, "params", to="\ud800"),
         _set("claim", "approval", "token", "decimals", to=10**12),
-        _set("claim", "terms", "quorum", to=10**4000),
+        _set("policy", "quorum", to=10**4000),
     ],
     ids=["fraction", "whole fraction", "url", "half a pair", "half a question", "decimals", "quorum"],
 )
@@ -263,14 +264,14 @@ async def test_evidence_of_a_node_that_breaks_at_one_question_is_found_again(
 # One node among honest ones.
 
 
-def _said(host: str, verdict: Verdict, **rest: Any) -> examination.Testimony:
+def _said(host: str, verdict: Verdict, **rest: Any) -> NodeResult:
     """Return what a node says whose raw values are those of the others; what follows from them is its own."""
     found = Finding("status", verdict, "Whether the transaction failed.")
     check = ApprovalCheck(findings=(found,), state="active", finality="finalized", facts={"allowance": "5"})
-    return examination.Testimony(examination.Endpoint(f"https://{host}", host), (), approval=replace(check, **rest))
+    return NodeResult(Endpoint(f"https://{host}", host), (), approval=replace(check, **rest))
 
 
-def _judge(testimonies: list[examination.Testimony], **terms: Any) -> Report:
+def _report(results: list[NodeResult], **policy: Any) -> Report:
     approval = ClaimedApproval(
         network="solana",
         chain="5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d",
@@ -280,7 +281,7 @@ def _judge(testimonies: list[examination.Testimony], **terms: Any) -> Report:
         spender="11111111111111111111111111111111",
         amount=5,
     )
-    return judge(Claim(approval=approval, terms=Terms(**terms)), testimonies, now=utc_now())
+    return make_report(Claim(approval=approval), Policy(**policy), results, now=utc_now())
 
 
 @pytest.mark.parametrize("liar_first", [True, False])
@@ -288,21 +289,21 @@ def test_a1_a_node_that_calls_a_failed_transaction_a_success_does_not_speak_for_
     said = [_said("liar.example", "VERIFIED"), _said("one.first", "REFUTED"), _said("two.second", "REFUTED")]
     if not liar_first:
         said.reverse()
-    assert _judge(said, quorum=2).verdict == "REFUTED"
-    divided = _judge([one for one in said if one.endpoint.operator != "two.second"], quorum=2)
+    assert _report(said, quorum=2).verdict == "REFUTED"
+    divided = _report([one for one in said if one.endpoint.operator != "two.second"], quorum=2)
     assert divided.verdict == "UNDETERMINED"
     assert "verdict=REFUTED" in str(divided.findings[-1].found)
 
 
 def test_an_amount_of_its_own_does_not_speak_for_the_quorum() -> None:
     said = [_said("liar.example", "VERIFIED", amounts=Amounts(authorised=9)), _said("one.first", "VERIFIED")]
-    assert _judge(said, quorum=2).verdict == "UNDETERMINED"
+    assert _report(said, quorum=2).verdict == "UNDETERMINED"
 
 
 def test_a_state_of_its_own_does_not_speak_for_the_quorum_where_the_verdict_depends_on_it() -> None:
     said = [_said("liar.example", "VERIFIED", state="replaced"), _said("one.first", "VERIFIED")]
-    assert _judge(said, quorum=2).verdict == "VERIFIED"
-    assert _judge(said, quorum=2, active=True).verdict == "UNDETERMINED"
+    assert _report(said, quorum=2).verdict == "VERIFIED"
+    assert _report(said, quorum=2, active=True).verdict == "UNDETERMINED"
 
 
 @pytest.mark.parametrize("hasty_first", [True, False])
@@ -310,7 +311,7 @@ def test_finality_is_the_least_that_one_of_the_agreeing_nodes_says(hasty_first: 
     said = [_said("hasty.example", "VERIFIED"), _said("one.first", "VERIFIED", finality="confirmed")]
     if not hasty_first:
         said.reverse()
-    assert _judge(said, quorum=2).finality == "confirmed"
+    assert _report(said, quorum=2).finality == "confirmed"
 
 
 async def test_an_account_opened_again_for_another_mint_is_not_what_was_approved(lab: SolanaLab) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,19 @@ import pytest
 from line_lab import Line, open_line
 from relay import Change, falsified, honest, relay, silent
 
-from chains.errors import WrongChainError
+from chains.errors import InputError, WrongChainError
 from chains.types import Token
-from delegation import Claim, ClaimedApproval, InvalidRequestError, Report, Terms, examine, judge, utc_now
-from delegation.audit.nodes import majority_of, operator_of
+from delegation import (
+    Claim,
+    ClaimedApproval,
+    InvalidRequestError,
+    Policy,
+    Report,
+    verify_claim,
+    verify_evidence,
+    verify_with_evidence,
+)
+from delegation.audit.policy import operator_of
 from delegation.sandbox import Sandbox
 
 AMOUNT = 5_000 * 10**6
@@ -28,9 +37,6 @@ class Approved:
 
     claim: Claim
     node_url: str
-
-    def under(self, **terms: Any) -> Claim:
-        return self.claim.model_copy(update={"terms": Terms(**terms)})
 
 
 def claimed(line: Line, transaction: str) -> ClaimedApproval:
@@ -61,10 +67,6 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-async def ask(claim: Claim, urls: Sequence[str]) -> Report:
-    return judge(claim, await examine(claim, urls), now=utc_now())
-
-
 async def relays(stack: AsyncExitStack, approved: Approved, *changes: Change) -> list[str]:
     """Start a relay for each change, each with an operator of its own."""
     hosts = (f"127.0.0.{number}" for number in range(11, 99))
@@ -72,8 +74,8 @@ async def relays(stack: AsyncExitStack, approved: Approved, *changes: Change) ->
     return list(await asyncio.gather(*(stack.enter_async_context(one) for one in starting)))
 
 
-def standings(report: Report) -> list[str]:
-    return [endpoint.standing for endpoint in report.endpoints]
+def outcomes(report: Report) -> list[str]:
+    return [endpoint.outcome for endpoint in report.endpoints]
 
 
 def finding(report: Report, rule: str) -> Any:
@@ -89,15 +91,15 @@ def failed(receipt: Any) -> Any:
 
 
 async def test_one_node_verifies_a_true_claim_and_proves_it(approved: Approved) -> None:
-    report = await ask(approved.claim, [approved.node_url])
+    report = await verify_claim(approved.claim, [approved.node_url])
     assert (report.verdict, report.method, report.state, report.tier) == ("VERIFIED", "direct", "active", "T2")
     assert report.amounts.authorised == report.amounts.remaining == report.amounts.spendable == AMOUNT
-    assert standings(report) == ["agrees"]
+    assert outcomes(report) == ["agrees"]
 
 
 async def test_three_operators_agree_and_a_quorum_is_reached(stack: AsyncExitStack, approved: Approved) -> None:
     urls = await relays(stack, approved, honest, honest, honest)
-    report = await ask(approved.under(quorum=2), urls)
+    report = await verify_claim(approved.claim, urls, Policy(quorum=2))
     assert report.verdict == "VERIFIED"
     assert finding(report, "quorum").message == "3 of 3 operators of nodes agree; 2 had to."
 
@@ -106,21 +108,22 @@ async def test_a14_a_node_that_falsifies_a_receipt_is_rejected_and_the_others_de
     stack: AsyncExitStack, approved: Approved
 ) -> None:
     lying = falsified("eth_getTransactionReceipt", failed)
-    report = await ask(approved.under(quorum=2), await relays(stack, approved, honest, lying, honest))
+    report = await verify_claim(approved.claim, await relays(stack, approved, honest, lying, honest), Policy(quorum=2))
     assert report.verdict == "VERIFIED"
-    assert standings(report) == ["agrees", "rejected", "agrees"]
+    assert outcomes(report) == ["agrees", "rejected", "agrees"]
     assert "contradict" in str(report.endpoints[1].message)
 
 
 async def test_a14_a_lying_node_alone_makes_neither_a_yes_nor_a_no(stack: AsyncExitStack, approved: Approved) -> None:
-    report = await ask(approved.claim, await relays(stack, approved, falsified("eth_getTransactionReceipt", failed)))
+    urls = await relays(stack, approved, falsified("eth_getTransactionReceipt", failed))
+    report = await verify_claim(approved.claim, urls)
     assert report.verdict == "UNDETERMINED"
     assert report.tier is None
 
 
 async def test_a47_two_urls_of_one_operator_count_once(stack: AsyncExitStack, approved: Approved) -> None:
     (url,) = await relays(stack, approved, honest)
-    report = await ask(approved.under(quorum=2), [url, f"{url}/another/path"])
+    report = await verify_claim(approved.claim, [url, f"{url}/another/path"], Policy(quorum=2))
     assert report.verdict == "UNDETERMINED"
     assert "2 operators of nodes must agree, and only 1 of 1" in finding(report, "quorum").message
 
@@ -143,7 +146,11 @@ def test_a47_an_operator_is_told_by_the_host(urls: list[str], operators: set[str
 
 def test_the_default_quorum_is_more_than_half_of_the_operators() -> None:
     hosts = ["https://a.example", "https://b.example", "https://c.test", "https://d.invalid"]
-    assert [majority_of(hosts[:1]), majority_of(hosts), majority_of(hosts[1:])] == [1, 3, 2]
+    operators = [operator_of(host) for host in hosts]
+    needed = Policy().needed
+    assert [needed(operators[:1]), needed(operators), needed(operators[1:])] == [1, 3, 2]
+    assert needed(operators[:1] * 5) == 1
+    assert Policy(quorum=1).needed(operators) == 1
 
 
 async def test_a48_nodes_are_compared_at_a_block_that_a_quorum_has_reached(
@@ -154,8 +161,32 @@ async def test_a48_nodes_are_compared_at_a_block_that_a_quorum_has_reached(
             return answer | {"result": answer["result"] | {"number": hex(int(answer["result"]["number"], 16) - 50)}}
         return answer
 
-    report = await ask(approved.under(quorum=2), await relays(stack, approved, honest, honest, behind))
+    report = await verify_claim(approved.claim, await relays(stack, approved, honest, honest, behind), Policy(quorum=2))
     assert report.verdict == "VERIFIED"
+
+
+async def test_one_yes_beside_two_silent_nodes_is_not_believed_unless_one_is_enough(
+    stack: AsyncExitStack, approved: Approved
+) -> None:
+    urls = await relays(stack, approved, honest, silent(503), silent(503))
+    report = await verify_claim(approved.claim, urls)
+    assert (report.verdict, report.tier) == ("UNDETERMINED", None)
+    assert finding(report, "quorum").message == "2 operators of nodes must agree, and only 1 of 3 say the same."
+    assert report.policy is not None
+    assert report.policy.quorum == 2, "the report says how many had to agree"
+    assert (await verify_claim(approved.claim, urls, Policy(quorum=1))).verdict == "VERIFIED"
+
+
+async def test_a_majority_of_operators_is_what_evidence_rests_on_as_well(
+    stack: AsyncExitStack, approved: Approved
+) -> None:
+    urls = await relays(stack, approved, honest, honest, silent(503))
+    report, file = await verify_with_evidence(approved.claim, urls)
+    assert (report.verdict, outcomes(report)) == ("VERIFIED", ["agrees", "agrees", "rejected"])
+    assert verify_evidence(file) == report
+    report, file = await verify_with_evidence(approved.claim, urls[1:])
+    assert report.verdict == "UNDETERMINED"
+    assert verify_evidence(file) == report
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -163,10 +194,10 @@ async def test_a_node_that_does_not_answer_flips_nothing(
     stack: AsyncExitStack, approved: Approved, status: int
 ) -> None:
     urls = await relays(stack, approved, honest, silent(status), honest)
-    report = await ask(approved.under(quorum=2), urls)
+    report = await verify_claim(approved.claim, urls, Policy(quorum=2))
     assert report.verdict == "VERIFIED"
-    assert standings(report) == ["agrees", "rejected", "agrees"]
-    alone = await ask(approved.claim, urls[1:2])
+    assert outcomes(report) == ["agrees", "rejected", "agrees"]
+    alone = await verify_claim(approved.claim, urls[1:2])
     assert alone.verdict == "UNDETERMINED"
     assert f"HTTP {status}" in finding(alone, "quorum").message
 
@@ -179,9 +210,11 @@ async def test_a_node_without_old_state_abstains_or_agrees_but_never_refutes(
             return {"jsonrpc": "2.0", "id": answer["id"], "error": {"code": -32000, "message": "missing trie node"}}
         return answer
 
-    report = await ask(approved.claim, await relays(stack, approved, pruned))
+    report = await verify_claim(approved.claim, await relays(stack, approved, pruned))
     assert report.verdict != "REFUTED"
-    together = await ask(approved.under(quorum=2), await relays(stack, approved, honest, honest, pruned))
+    together = await verify_claim(
+        approved.claim, await relays(stack, approved, honest, honest, pruned), Policy(quorum=2)
+    )
     assert together.verdict == "VERIFIED"
 
 
@@ -193,7 +226,7 @@ async def test_disagreement_is_shown_node_by_node(stack: AsyncExitStack, approve
         return answer
 
     urls = await relays(stack, approved, honest, richer)
-    report = await ask(approved.under(quorum=2), urls)
+    report = await verify_claim(approved.claim, urls, Policy(quorum=2))
     assert report.verdict == "UNDETERMINED"
     found = finding(report, "quorum").found
     assert all(url in found for url in urls)
@@ -202,13 +235,16 @@ async def test_disagreement_is_shown_node_by_node(stack: AsyncExitStack, approve
 
 async def test_a2_a_node_of_another_chain_is_bad_input(sandbox: Sandbox, approved: Approved) -> None:
     with pytest.raises(WrongChainError):
-        await examine(approved.claim, [sandbox.document.networks["base"].rpc_url])
+        await verify_claim(approved.claim, [sandbox.document.networks["base"].rpc_url])
 
 
 async def test_no_node_and_a_url_that_is_none_are_bad_input(approved: Approved) -> None:
-    for urls in ([], ["http://"], ["https://:0"]):
-        with pytest.raises(InvalidRequestError):
-            await examine(approved.claim, urls)
+    with pytest.raises(InvalidRequestError):
+        await verify_claim(approved.claim, [])
+    for url in ("http://", "https://:0", "", "https://one.example/a key"):
+        with pytest.raises(InputError) as raised:
+            await verify_claim(approved.claim, [approved.node_url, url])
+        assert "key" not in str(raised.value)
 
 
 async def test_below_the_least_tier_a_result_is_undetermined(stack: AsyncExitStack, approved: Approved) -> None:
@@ -218,27 +254,27 @@ async def test_below_the_least_tier_a_result_is_undetermined(stack: AsyncExitSta
         return answer
 
     urls = await relays(stack, approved, proofless, proofless)
-    assert (await ask(approved.claim, urls[:1])).tier == "T0"
-    assert (await ask(approved.under(quorum=2), urls)).tier == "T1"
+    assert (await verify_claim(approved.claim, urls[:1])).tier == "T0"
+    assert (await verify_claim(approved.claim, urls, Policy(quorum=2))).tier == "T1"
     # Attack A15: an allowance without a proof, where a proof was asked for.
-    report = await ask(approved.under(least_tier="T2"), urls[:1])
+    report = await verify_claim(approved.claim, urls[:1], Policy(least_tier="T2"))
     assert (report.verdict, finding(report, "tier").found) == ("UNDETERMINED", "T0")
 
 
 async def test_hashes_that_the_auditor_trusts_make_the_highest_tier(approved: Approved) -> None:
-    first = await ask(approved.claim, [approved.node_url])
+    first = await verify_claim(approved.claim, [approved.node_url])
     assert first.block is not None
     assert first.included is not None
     trusted = (first.block.hash, first.included.hash)
-    claim = approved.under(at=str(first.block.number), trusted_blocks=trusted, least_tier="T3")
-    assert (await ask(claim, [approved.node_url])).tier == "T3"
-    other = approved.under(at=str(first.block.number), trusted_blocks=("0x" + "11" * 32,), least_tier="T3")
-    assert (await ask(other, [approved.node_url])).verdict == "UNDETERMINED"
+    policy = Policy(at=str(first.block.number), trusted_blocks=trusted, least_tier="T3")
+    assert (await verify_claim(approved.claim, [approved.node_url], policy)).tier == "T3"
+    other = policy.model_copy(update={"trusted_blocks": ("0x" + "11" * 32,)})
+    assert (await verify_claim(approved.claim, [approved.node_url], other)).verdict == "UNDETERMINED"
 
 
 async def test_addresses_that_no_pin_vouches_for_are_named(approved: Approved) -> None:
     approval = approved.claim.approval.model_copy(update={"asset_from": "given", "spender_from": "platform"})
-    report = await ask(Claim(approval=approval), [approved.node_url])
+    report = await verify_claim(Claim(approval=approval), [approved.node_url])
     pins = [one.message for one in report.findings if one.rule == "pins"]
     assert len(pins) == 2
     assert approval.token.address in pins[0]
@@ -250,7 +286,7 @@ async def test_an_approval_that_must_still_stand_is_refuted_once_revoked(sandbox
         transaction = await line.approve_directly(AMOUNT)
         await line.approve_directly(0)
         approval, url = claimed(line, transaction), line.known.rpc_url
-        report = await ask(Claim(approval=approval), [url])
+        report = await verify_claim(Claim(approval=approval), [url])
         assert (report.verdict, report.state) == ("VERIFIED", "revoked")
-        active = await ask(Claim(approval=approval, terms=Terms(active=True)), [url])
+        active = await verify_claim(Claim(approval=approval), [url], Policy(active=True))
         assert (active.verdict, finding(active, "still-active").found) == ("REFUTED", "revoked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CommandLine, Owner, Result
+from command_line import COMMAND, CommandLine, Owner, Result
 
 from chains.rpc import HttpRpc
 from delegation.models import Delegation
@@ -214,6 +215,40 @@ async def test_evidence_is_written_once_and_verified_offline_to_the_same_verdict
     file.write_bytes(file.read_bytes().replace(b"5000000000", b"6000000000", 1))
     altered = await granted.cli.call("--json", "verify", "--bundle", str(file))
     assert (altered.status, altered.document["verdict"]) == (1, "REFUTED")
+
+
+GUARD = """
+import os, socket, sys
+
+def refuse(event, arguments):
+    # An event loop wakes itself through an unnamed pair of sockets, which leads nowhere.
+    if event.startswith("socket.") and not (event == "socket.__new__" and arguments[1] == socket.AF_UNIX):
+        os.write(2, f"refused: {event}".encode())
+        os._exit(97)
+
+sys.addaudithook(refuse)
+"""
+
+
+async def test_a_bundle_is_verified_by_a_process_that_can_open_no_socket(granted: Granted, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.json"
+    assert (await granted.cli.call("evidence", granted.hash, *granted.claim(), "-o", str(file))).status == 0
+    # Python runs this file, PEP 578's audit hook in it, before anything of ours.
+    (tmp_path / "sitecustomize.py").write_text(GUARD)
+    environment = {**granted.cli.environment, "PYTHONPATH": str(tmp_path)}
+
+    async def guarded(*arguments: str) -> tuple[int | None, str, str]:
+        pipe = asyncio.subprocess.PIPE
+        started = await asyncio.create_subprocess_exec(COMMAND, *arguments, env=environment, stdout=pipe, stderr=pipe)
+        granted.cli.processes.append(started)
+        out, err = await asyncio.wait_for(started.communicate(), 60)
+        return started.returncode, out.decode(), err.decode()
+
+    status, out, err = await guarded("verify", "--bundle", str(file))
+    assert (status, out.splitlines()[-1]) == (0, "VERIFIED"), err
+    status, out, err = await guarded("--profile", "sandbox", "verify", granted.hash, *granted.claim())
+    assert (status, out) == (97, ""), "the same process cannot ask a node"
+    assert "refused: socket." in err
 
 
 async def test_evidence_of_a_transaction_that_refutes_is_written_too(granted: Granted, tmp_path: Path) -> None:

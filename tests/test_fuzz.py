@@ -29,8 +29,10 @@ from chains.solana.token import build_approve
 from chains.solana.transactions import parse_wire, read_message
 from chains.solana.verify.instructions import walk
 from chains.types import Token
-from delegation import Claim, ClaimedApproval, judge, utc_now, verify_evidence, write_evidence
-from delegation.audit import nodes as examination
+from delegation import Claim, ClaimedApproval, Policy, utc_now, verify_evidence
+from delegation.audit.evidence import write_evidence
+from delegation.audit.nodes import Endpoint, NodeResult
+from delegation.audit.quorum import make_report
 
 OWNER = Account.from_key("0x" + "11" * 32)
 SPENDER = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"
@@ -142,9 +144,8 @@ def evidence() -> bytes:
     claim = Claim(approval=approval)
     answer = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0xe708"})
     exchanges = (Exchange("eth_chainId", "[]", answer), Exchange("eth_getBlockByNumber", '["latest",false]', None))
-    endpoint = examination.Endpoint("https://one.example", "one.example")
-    testimony = examination.Testimony(endpoint, exchanges, problem="It did not answer.")
-    return write_evidence(claim, [testimony], judge(claim, [testimony], now=utc_now()))
+    result = NodeResult(Endpoint("https://one.example", "one.example"), exchanges, problem="It did not answer.")
+    return write_evidence(claim, Policy(), [result], make_report(claim, Policy(), [result], now=utc_now()))
 
 
 @fuzz

@@ -1,4 +1,4 @@
-"""Claims as documents: what is said of an approval and of a statement, and what it takes to believe it.
+"""Claims as documents: what is said of an approval and of the statement that belongs to it.
 
 The ground floor checks a claim against one node (`chains.claims`); here it has a form that can be written into an
 evidence file, without anything that depends on this machine or could be a secret.
@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
 from chains import get_chain
 from chains.claims import ApprovalClaim, Expectations, OwnershipClaim
@@ -18,8 +18,6 @@ from chains.errors import WrongChainError
 from chains.types import BaseUnits, Block, Chain, Token
 from delegation.errors import InvalidRequestError
 from delegation.models import Delegation, Frozen, filled
-
-Tier: TypeAlias = Literal["T0", "T1", "T2", "T3"]
 
 Source: TypeAlias = Literal["pinned", "platform", "given"]
 """Where an address comes from: a pin, the platform's configuration as it is now, or the person who asks."""
@@ -59,27 +57,11 @@ class ClaimedStatement(Frozen):
     at: AwareDatetime
 
 
-class Terms(Frozen):
-    """What it takes to believe a claim.
-
-    `at` is the block or slot whose state counts as now: `latest`, `safe`, `finalized` or a number. `quorum` is how many
-    operators of nodes must agree. Below `least_tier` a result is UNDETERMINED. `trusted_blocks` are block hashes that
-    were authenticated elsewhere. `active` asks for an approval that still stands.
-    """
-
-    at: str = "latest"
-    quorum: int = Field(default=1, ge=1)
-    least_tier: Tier = "T0"
-    trusted_blocks: tuple[str, ...] = ()
-    active: bool = False
-
-
 class Claim(Frozen):
-    """What is to be checked: an approval, the statement that belongs to it where there is one, and the terms."""
+    """What is to be checked: an approval, and the statement that belongs to it where there is one."""
 
     approval: ClaimedApproval
     statement: ClaimedStatement | None = None
-    terms: Terms = Terms()
 
 
 def chain_identity(chain: Chain) -> str:
@@ -130,10 +112,11 @@ def ownership_claim(claim: Claim) -> OwnershipClaim | None:
     return OwnershipClaim(chain, claim.approval.owner, said.message, said.signature, expectations)
 
 
-def claim_of(d: Delegation, chain: Chain, terms: Terms, *, domain: str | None, now: datetime) -> Claim:
+def claim_of(d: Delegation, chain: Chain, *, domain: str | None, now: datetime) -> Claim:
     """Return what a delegation of the journal claims: its last approval and its ownership statement.
 
-    `domain` is whose statement it should be. Raises `InvalidRequestError` if nothing was approved yet.
+    `domain` is whose statement it should be, and `now` when it must be valid if it was never submitted. Raises
+    `InvalidRequestError` if nothing was approved yet.
     """
     plan = filled(d.plan, "plan")
     approval = next((approval for approval in reversed(d.approvals) if approval.hash is not None), None)
@@ -167,5 +150,4 @@ def claim_of(d: Delegation, chain: Chain, terms: Terms, *, domain: str | None, n
             block=approval.settlement.block if approval.settlement is not None else None,
         ),
         statement=statement,
-        terms=terms,
     )

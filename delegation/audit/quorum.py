@@ -1,6 +1,7 @@
-"""Judging what nodes said of a claim: a quorum of distinct operators decides (rules 16, 24, 40). All of it is pure.
+"""What a quorum of distinct operators agrees on, and the report that follows. All of it is pure.
 
-A node that did not answer, or whose answers contradict each other, makes neither a yes nor a no.
+A node that did not answer, or whose answers contradict each other, makes neither a yes nor a no. What is reported is
+what the quorum agreed on, and never the word of a node outside it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Final, TypeAlias
 
 from chains import get_chain
 from chains.claims import ApprovalCheck, Finding, OwnershipCheck, State, verdict_of
-from delegation.audit.claims import Claim, Source, Tier, chain_identity
-from delegation.audit.nodes import Testimony
+from delegation.audit.claims import Claim, Source, chain_identity
+from delegation.audit.nodes import NodeResult
+from delegation.audit.policy import Policy, Tier
 from delegation.audit.report import (
     FINALITY_MEANINGS,
     TIER_MEANINGS,
@@ -31,32 +33,29 @@ _SOURCES: Final[dict[Source, str]] = {
 _LEVELS: Final = ("included", "processed", "soft", "safe", "confirmed", "hard", "finalized")
 
 
-_Camps: TypeAlias = dict[tuple[str, State | None], list[Testimony]]
-"""Testimonies that say the same, by what they say; the state is a part of it where the verdict depends on it."""
+_Groups: TypeAlias = dict[tuple[str, State | None], list[NodeResult]]
+"""Results that agree, by their values; the state is a part of it where the verdict depends on it."""
 
 
-def judge(claim: Claim, testimonies: Sequence[Testimony], *, now: datetime) -> Report:
-    """Return what the testimonies amount to: the verdict that a quorum of distinct operators agrees on."""
-    camps: _Camps = {}
-    for testimony in testimonies:
-        if not testimony.abstains:
-            state = testimony.approval.state if testimony.approval is not None and claim.terms.active else None
-            camps.setdefault((testimony.said, state), []).append(testimony)
-    quorate = [camp for camp in camps.values() if len(_operators(camp)) >= claim.terms.quorum]
-    winner = quorate[0] if len(quorate) == 1 else None
-    abstaining = [testimony for testimony in testimonies if testimony.approval is not None and testimony.abstains]
-    shown = winner or (abstaining if not camps else None)
-    spokesman = min(shown, key=_certainty) if shown else None
-    findings = [*_source_findings(claim), *(spokesman.findings if spokesman else ())]
-    findings += _quorum_findings(claim, testimonies, camps, quorate)
-    approval = (spokesman.approval if spokesman else None) or ApprovalCheck(findings=())
-    tier = _tier(claim, winner) if winner is not None else None
-    if winner is not None:
-        findings += _terms_findings(claim, approval, tier)
-    ownership = spokesman.ownership if spokesman else None
+def make_report(claim: Claim, policy: Policy, results: Sequence[NodeResult], *, now: datetime) -> Report:
+    """Return what the results amount to: the verdict that a quorum of distinct operators agrees on."""
+    needed = policy.needed(_operators(results))
+    groups = _group(policy, results)
+    enough = [group for group in groups.values() if len(_operators(group)) >= needed]
+    agreed = enough[0] if len(enough) == 1 else None
+    undetermined = [result for result in results if result.approval is not None and result.undetermined]
+    shown = min(agreed or (undetermined if not groups else []), key=_certainty, default=None)
+    findings = [*_source_findings(claim), *(shown.findings if shown else ())]
+    findings += _quorum_findings(needed, results, groups, enough)
+    approval = (shown.approval if shown else None) or ApprovalCheck(findings=())
+    tier = _tier(policy, agreed) if agreed is not None else None
+    if agreed is not None:
+        findings += _policy_findings(claim, policy, approval, tier)
+    ownership = shown.ownership if shown else None
     return Report(
         verdict=verdict_of(findings),
         claim=claim,
+        policy=policy.model_copy(update={"quorum": needed}),
         method=approval.method,
         via=approval.via,
         state=approval.state,
@@ -70,7 +69,19 @@ def judge(claim: Claim, testimonies: Sequence[Testimony], *, now: datetime) -> R
         tier=tier,
         tier_meaning=TIER_MEANINGS[tier] if tier is not None else None,
         ownership=None if ownership is None else report_ownership(ownership),
-        endpoints=tuple(_standing(testimony, winner) for testimony in testimonies),
+        endpoints=tuple(_endpoint_report(result, agreed) for result in results),
+        checked_at=now,
+        software=software_versions(),
+    )
+
+
+def statement_report(check: OwnershipCheck, *, now: datetime) -> Report:
+    """Return the report of a statement that was checked alone."""
+    return Report(
+        verdict=verdict_of(check.findings),
+        findings=check.findings,
+        block=check.block,
+        ownership=report_ownership(check),
         checked_at=now,
         software=software_versions(),
     )
@@ -87,12 +98,22 @@ def report_ownership(check: OwnershipCheck) -> OwnershipReport:
     )
 
 
-def _operators(camp: Iterable[Testimony]) -> set[str]:
-    return {testimony.endpoint.operator for testimony in camp}
+def _group(policy: Policy, results: Iterable[NodeResult]) -> _Groups:
+    """Return the results that tell something, those that agree together."""
+    groups: _Groups = {}
+    for result in results:
+        if result.approval is not None and not result.undetermined:
+            state = result.approval.state if policy.active else None
+            groups.setdefault((result.values, state), []).append(result)
+    return groups
 
 
-def _certainty(testimony: Testimony) -> int:
-    finality = testimony.approval.finality if testimony.approval is not None else None
+def _operators(results: Iterable[NodeResult]) -> set[str]:
+    return {result.endpoint.operator for result in results}
+
+
+def _certainty(result: NodeResult) -> int:
+    finality = result.approval.finality if result.approval is not None else None
     return _LEVELS.index(finality) if finality in _LEVELS else -1
 
 
@@ -121,44 +142,45 @@ def _source_findings(claim: Claim) -> list[Finding]:
 
 
 def _quorum_findings(
-    claim: Claim, testimonies: Sequence[Testimony], camps: _Camps, quorate: list[list[Testimony]]
+    needed: int, results: Sequence[NodeResult], groups: _Groups, enough: list[list[NodeResult]]
 ) -> list[Finding]:
-    wanted, asked = claim.terms.quorum, _operators(testimonies)
-    if len(quorate) == 1:
-        agreeing = len(_operators(quorate[0]))
-        if len(testimonies) == 1:
+    asked = _operators(results)
+    if len(enough) == 1:
+        agreeing = len(_operators(enough[0]))
+        if len(results) == 1:
             return []
-        return [Finding("quorum", "VERIFIED", f"{agreeing} of {len(asked)} operators of nodes agree; {wanted} had to.")]
-    if len(quorate) > 1:
-        message = f"The nodes disagree: {len(quorate)} groups of {wanted} or more operators say different things."
-    elif not camps:
-        reasons = [f"{testimony.endpoint.url}: {testimony.problem}" for testimony in testimonies if testimony.problem]
-        if testimonies and not reasons:
+        return [Finding("quorum", "VERIFIED", f"{agreeing} of {len(asked)} operators of nodes agree; {needed} had to.")]
+    if len(enough) > 1:
+        message = f"The nodes disagree: {len(enough)} groups of {needed} or more operators say different things."
+    elif not groups:
+        reasons = [f"{result.endpoint.url}: {result.problem}" for result in results if result.problem]
+        if results and not reasons:
             return []
         message = " ".join(["No node gave answers that count.", *reasons])
         return [Finding("quorum", "UNDETERMINED", message)]
     else:
-        most = max(len(_operators(camp)) for camp in camps.values())
-        message = f"{wanted} operators of nodes must agree, and only {most} of {len(asked)} say the same."
-    return [Finding("quorum", "UNDETERMINED", message, expected=str(wanted), found=_shown_camps(camps))]
+        most = max(len(_operators(group)) for group in groups.values())
+        message = f"{needed} operators of nodes must agree, and only {most} of {len(asked)} say the same."
+    return [Finding("quorum", "UNDETERMINED", message, expected=str(needed), found=_show_groups(groups))]
 
 
-def _shown_camps(camps: _Camps) -> str:
-    said = {
-        camp[0].endpoint.url: json.loads(text) | ({} if state is None else {"state": state})
-        for (text, state), camp in camps.items()
+def _show_groups(groups: _Groups) -> str:
+    """Return where the groups differ, each by the URL of its first node."""
+    values = {
+        group[0].endpoint.url: json.loads(text) | ({} if state is None else {"state": state})
+        for (text, state), group in groups.items()
     }
-    names = sorted({name for facts in said.values() for name in facts})
-    differing = [name for name in names if len({facts.get(name) for facts in said.values()}) > 1]
+    names = sorted({name for facts in values.values() for name in facts})
+    differing = [name for name in names if len({facts.get(name) for facts in values.values()}) > 1]
     return "; ".join(
         f"{url} says {', '.join(f'{name}={facts.get(name)}' for name in differing) or 'the same'}"
-        for url, facts in said.items()
+        for url, facts in values.items()
     )
 
 
-def _terms_findings(claim: Claim, approval: ApprovalCheck, tier: Tier | None) -> list[Finding]:
+def _policy_findings(claim: Claim, policy: Policy, approval: ApprovalCheck, tier: Tier | None) -> list[Finding]:
     findings = []
-    least = claim.terms.least_tier
+    least = policy.least_tier
     if tier is not None and tier < least:
         findings.append(
             Finding(
@@ -169,39 +191,39 @@ def _terms_findings(claim: Claim, approval: ApprovalCheck, tier: Tier | None) ->
                 found=tier,
             )
         )
-    standing = ("active", "reduced") if claim.approval.amount else ("revoked",)
-    if claim.terms.active and approval.state not in standing:
+    active = ("active", "reduced") if claim.approval.amount else ("revoked",)
+    if policy.active and approval.state not in active:
         findings.append(
             Finding(
                 "still-active",
                 "REFUTED" if approval.state is not None else "UNDETERMINED",
                 "An approval that still stands was asked for, and this one does not.",
-                expected=" or ".join(standing),
+                expected=" or ".join(active),
                 found=str(approval.state),
             )
         )
     return findings
 
 
-def _tier(claim: Claim, camp: Sequence[Testimony]) -> Tier:
-    proved = [testimony.approval for testimony in camp if testimony.approval is not None and testimony.approval.proved]
+def _tier(policy: Policy, agreed: Sequence[NodeResult]) -> Tier:
+    proved = [result.approval for result in agreed if result.approval is not None and result.approval.proved]
     if not proved:
-        return "T1" if len(_operators(camp)) > 1 else "T0"
+        return "T1" if len(_operators(agreed)) > 1 else "T0"
     hashes = {block.hash for block in (proved[0].included, proved[0].head) if block is not None}
-    return "T3" if hashes <= {hash_.lower() for hash_ in claim.terms.trusted_blocks} else "T2"
+    return "T3" if hashes <= {hash_.lower() for hash_ in policy.trusted_blocks} else "T2"
 
 
-def _standing(testimony: Testimony, winner: list[Testimony] | None) -> EndpointReport:
-    url, operator = testimony.endpoint.url, testimony.endpoint.operator
-    if testimony.approval is None:
-        return EndpointReport(url=url, operator=operator, standing="rejected", message=testimony.problem)
-    if testimony.abstains:
-        unknown = [finding.message for finding in testimony.findings if finding.verdict == "UNDETERMINED"]
-        return EndpointReport(url=url, operator=operator, standing="abstains", message=" ".join(unknown))
-    agrees = winner is not None and testimony in winner
+def _endpoint_report(result: NodeResult, agreed: list[NodeResult] | None) -> EndpointReport:
+    url, operator = result.endpoint.url, result.endpoint.operator
+    if result.approval is None:
+        return EndpointReport(url=url, operator=operator, outcome="rejected", message=result.problem)
+    if result.undetermined:
+        unknown = [finding.message for finding in result.findings if finding.verdict == "UNDETERMINED"]
+        return EndpointReport(url=url, operator=operator, outcome="undetermined", message=" ".join(unknown))
+    agrees = agreed is not None and result in agreed
     return EndpointReport(
         url=url,
         operator=operator,
-        standing="agrees" if agrees else "differs",
-        message=None if agrees else testimony.said,
+        outcome="agrees" if agrees else "differs",
+        message=None if agrees else result.values,
     )

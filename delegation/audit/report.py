@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, Field
 from chains.amount_check import show_amount
 from chains.claims import Amounts, Finding, Method, State, Verdict
 from chains.types import Block
-from delegation.audit.claims import Claim, Tier, approval_claim
+from delegation.audit.claims import Claim, approval_claim
+from delegation.audit.policy import Policy, Tier
 from delegation.models import Frozen
 
 _FROM_A_FILE: Final = (
@@ -51,12 +52,12 @@ STATE_MEANINGS: Final[dict[State, str]] = {
 
 
 class EndpointReport(Frozen):
-    """What became of one node: `agrees` with the result, `differs`, could not tell (`abstains`), or is `rejected`
-    because it did not answer or its answers contradict each other; `message` says why."""
+    """What became of one node: it `agrees` with what is reported or `differs`, could not tell (`undetermined`), or is
+    `rejected` because it did not answer or its answers contradict each other; `message` says why."""
 
     url: str
     operator: str
-    standing: Literal["agrees", "differs", "abstains", "rejected"]
+    outcome: Literal["agrees", "differs", "undetermined", "rejected"]
     message: str | None = None
 
 
@@ -71,15 +72,19 @@ class OwnershipReport(Frozen):
 
 
 class Report(Frozen):
-    """What a verification found.
+    """What a verification found: of a `claim`, and what the `policy` under which it was checked made of it.
+
+    The `quorum` of the policy is the number of operators that had to agree. A statement that was checked alone has
+    neither claim nor policy.
 
     `block` is the block (slot) whose state counts as now, `included` that of the transaction. Amounts are base units;
     None where unknown. `state` says what has become of the approval since; the verdict is about the claim itself.
     """
 
-    format: Literal["delegation-report/1"] = "delegation-report/1"
+    format: Literal["delegation-report/2"] = "delegation-report/2"
     verdict: Verdict
     claim: Claim | None = None
+    policy: Policy | None = None
     method: Method | None = None
     via: str | None = None
     state: State | None = None
@@ -105,7 +110,7 @@ def report_schema() -> dict[str, Any]:
 
 @cache
 def software_versions() -> dict[str, str]:
-    """Return the versions of this toolkit and of the libraries whose judgement a report rests on (rule 17).
+    """Return the versions of this toolkit and of the libraries whose results a report rests on.
 
     What runs from a folder without being installed has the version `unknown`.
     """
@@ -157,7 +162,7 @@ def describe_report(report: Report) -> list[tuple[str, str]]:
             lines.append(("not checked", f"{', '.join(owned.not_checked)}: nobody said what to expect"))
     for endpoint in report.endpoints:
         lines.append(
-            ("node", f"{endpoint.url} {endpoint.standing}{f': {endpoint.message}' if endpoint.message else ''}")
+            ("node", f"{endpoint.url} {endpoint.outcome}{f': {endpoint.message}' if endpoint.message else ''}")
         )
     return lines
 

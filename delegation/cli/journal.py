@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 @command
 async def list_command(session: Session) -> int:
     """List the delegations of the journal, the oldest first."""
-    from delegation.cli.line import delegation_document
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
@@ -25,7 +24,7 @@ async def list_command(session: Session) -> int:
     delegations = journal.list()
     journal.close()
     if session.as_json:
-        session.print_document({"delegations": [delegation_document(d) for d in delegations]})
+        session.print_document({"delegations": [d.public_document() for d in delegations]})
         return DONE
     rows = [
         (
@@ -62,7 +61,7 @@ def _state(d: Delegation, delegations: tuple[Delegation, ...]) -> str:
 @command
 async def show_command(session: Session, /, delegation_id: str) -> int:
     """Show one delegation, by its id or the beginning of its id."""
-    from delegation.cli.line import delegation_document, delegation_pairs
+    from delegation.cli.line import delegation_pairs
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
@@ -70,7 +69,7 @@ async def show_command(session: Session, /, delegation_id: str) -> int:
     delegation = journal.load(delegation_id)
     journal.close()
     if session.as_json:
-        session.print_document(delegation_document(delegation))
+        session.print_document(delegation.public_document())
     else:
         session.print_pairs(delegation_pairs(delegation))
     return DONE

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from delegation.profile import Profile
 
 _VERDICT_STATUS = {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}
-# Where the platform's faucet sends gas; there is none on Ethereum (gateway-api 2).
-_FAUCET_NETWORKS = frozenset({"linea", "base", "solana"})
 
 
 def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
@@ -135,7 +133,7 @@ async def carry_and_report(session: Session, /, delegation: Delegation, context:
         ended = "Interrupted." if saved is not None else "Interrupted; nothing was signed and nothing was sent."
         return _report_stop(session, DeclinedError(ended), saved, delegation.request.network)
     if session.as_json:
-        session.print_document(delegation_document(finished))
+        session.print_document(finished.public_document())
     else:
         session.print_pairs(delegation_pairs(finished))
     if finished.verification is None:
@@ -156,10 +154,11 @@ def _last_saved(delegation: Delegation, context: Context) -> Delegation | None:
 
 def _report_stop(session: Session, error: Any, saved: Delegation | None, network: str) -> int:
     from chains.errors import NoGasError, OtherDelegateError
+    from delegation.faucet import FAUCET_NETWORKS
 
     status, advice = exit_status(error), ""
     if saved is None or saved.failure is not None:
-        if isinstance(error, NoGasError) and network in _FAUCET_NETWORKS:
+        if isinstance(error, NoGasError) and network in FAUCET_NETWORKS:
             advice = "With --faucet the platform is asked for a little gas first."
         elif isinstance(error, OtherDelegateError):
             advice = "That is the option --overwrite-delegate."
@@ -170,18 +169,6 @@ def _report_stop(session: Session, error: Any, saved: Delegation | None, network
             status = STOPPED_MIDWAY
     tell_error(session, error, saved, advice=advice)
     return status
-
-
-def delegation_document(d: Delegation) -> dict[str, Any]:
-    """Return a delegation as JSON for people and programs, without the secrets that are still alive."""
-    document: dict[str, Any] = d.model_dump(mode="json", by_alias=True, exclude={"delegation_token"})
-    for approval, shown in zip(d.approvals, document["approvals"], strict=True):
-        shown["hash"] = approval.hash
-    used = d.submission is not None and d.submission.outcome is not None
-    if document["proof"] is not None and not used:
-        # Until the platform has taken it, the token lets its holder submit in the owner's name.
-        document["proof"]["token"] = None
-    return {"id": d.id, "station": d.station, **document}
 
 
 def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:

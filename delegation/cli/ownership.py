@@ -106,12 +106,10 @@ async def _verify(
 ) -> int:
     """Check that an address signed exactly this text, and that the text is a valid statement by that address."""
     from chains import get_chain
-    from chains.claims import Expectations, OwnershipClaim, verdict_of
+    from chains.claims import Expectations, OwnershipClaim
     from chains.family import parse_address
     from chains.ownership import parse_time
-    from delegation.audit.nodes import ask_ownership
-    from delegation.audit.quorum import report_ownership
-    from delegation.audit.report import Report
+    from delegation.audit import verify_statement
     from delegation.cli.verify import tell_report
     from delegation.models import utc_now
 
@@ -121,16 +119,9 @@ async def _verify(
     require_no_key(signature, hex_too=True)
     message = read_signed_text(message_file)
     claim = OwnershipClaim(chain, parse_address(chain, address), message, signature, expectations)
-    check = await ask_ownership(claim, rpc_url)
-    report = Report(
-        verdict=verdict_of(check.findings),
-        findings=check.findings,
-        block=check.block,
-        ownership=report_ownership(check),
-        checked_at=now,
-    )
+    report = await verify_statement(claim, rpc_url, now=lambda: now)
     if report.verdict == "REFUTED" and message.endswith("\n"):
         session.insist("The file ends with a line break, which counts as a part of the text; no statement has one.")
-    if at_time is None and any(found.rule == "time" and found.verdict == "REFUTED" for found in check.findings):
+    if at_time is None and any(found.rule == "time" and found.verdict == "REFUTED" for found in report.findings):
         session.insist("It is not valid NOW. Say with --at when it had to be, for example when it was submitted.")
     return tell_report(session, report)

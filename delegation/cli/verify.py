@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +21,7 @@ from delegation.cli.session import (
 
 if TYPE_CHECKING:
     from chains.types import Chain
-    from delegation.audit.claims import Claim, ClaimedStatement, Terms
-    from delegation.audit.report import Report
+    from delegation.audit import Claim, ClaimedStatement, Policy, Report
     from delegation.models import Delegation
     from delegation.profile import Profile
 
@@ -76,6 +73,7 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
     TXHASH needs --network, --currency (or --token), --owner and --amount; the ID or the transaction of a delegation of
     the journal needs nothing more. With --bundle an evidence file is checked again, without any network.
     """
+    from delegation.audit import verify_claim
     from delegation.errors import InvalidRequestError
 
     if (subject is None) == (bundle is None):
@@ -84,7 +82,7 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
             hint="One of them, and only one.",
         )
     if bundle is not None:
-        from delegation.audit.evidence import verify_evidence
+        from delegation.audit import verify_evidence
 
         _refuse_options(
             options,
@@ -94,8 +92,8 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
         )
         _require_block_hashes(options["trusted_blocks"])
         return tell_report(session, verify_evidence(read_file(bundle), trusted_blocks=options["trusted_blocks"]))
-    report, _ = await _examine(session, str(subject), options)
-    return tell_report(session, report)
+    claim, nodes, policy = await _read_question(session, str(subject), options)
+    return tell_report(session, await verify_claim(claim, nodes, policy))
 
 
 @click.command("evidence")
@@ -108,52 +106,24 @@ async def evidence_command(session: Session, /, *, subject: str, output: Path, *
 
     Takes what `verify` takes. The file is written whatever the verdict is; an existing file is not overwritten.
     """
+    from delegation.audit import verify_with_evidence
+    from delegation.files import write_new_file
+
     _require_new(output)
-    report, file = await _examine(session, subject, options)
-    _write_new(output, file)
+    claim, nodes, policy = await _read_question(session, subject, options)
+    report, file = await verify_with_evidence(claim, nodes, policy)
+    write_new_file(output, file)
     session.say(f"Evidence written to {output} ({len(file)} bytes). Check it with: delegation verify --bundle {output}")
     return tell_report(session, report)
 
 
 def _require_new(output: Path) -> None:
-    """Raise `InvalidRequestError` where no new file can be written, before nodes are asked."""
     from delegation.errors import InvalidRequestError
+    from delegation.files import require_new_file
 
     if str(output) == "-":
         raise InvalidRequestError("Evidence is written to a file, not to stdout.", hint="Name a new file with -o.")
-    if os.path.lexists(output):
-        raise InvalidRequestError(f"{output} exists already.", hint="Name a new file; evidence is never overwritten.")
-    if not os.access(output.parent, os.W_OK | os.X_OK) or not output.parent.is_dir():
-        raise InvalidRequestError(
-            f"{output} cannot be written: {output.parent} is no directory that you can write to.",
-            hint="Name a file in another directory.",
-        )
-
-
-def _write_new(output: Path, content: bytes) -> None:
-    """Write a new file, whole or not at all, and on the disk when this returns."""
-    from delegation.errors import InvalidRequestError
-
-    temporary = output.with_name(f".evidence-{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(temporary, output)
-        except FileExistsError:
-            raise
-        except OSError:
-            # There are file systems without links, such as those of most memory sticks.
-            _require_new(output)
-            os.rename(temporary, output)
-    except OSError as error:
-        raise InvalidRequestError(
-            f"{output} cannot be written: {error.strerror}.", hint="Name another file, and run it again."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    require_new_file(output)
 
 
 @click.command("schema")
@@ -161,8 +131,7 @@ def _write_new(output: Path, content: bytes) -> None:
 @command
 async def schema_command(session: Session, /, document: str) -> int:
     """Print the JSON Schema of what `verify --json` prints, or of an evidence file."""
-    from delegation.audit.evidence import evidence_schema
-    from delegation.audit.report import report_schema
+    from delegation.audit import evidence_schema, report_schema
 
     session.print_document(report_schema() if document == "report" else evidence_schema())
     return DONE
@@ -170,7 +139,7 @@ async def schema_command(session: Session, /, document: str) -> int:
 
 def tell_report(session: Session, report: Report) -> int:
     """Print a report and return the exit status of its verdict."""
-    from delegation.audit.report import describe_report
+    from delegation.audit import describe_report
 
     if session.as_json:
         session.print_document(report.model_dump(mode="json"))
@@ -201,25 +170,29 @@ def _require_block_hashes(texts: tuple[str, ...]) -> None:
             )
 
 
-async def _examine(session: Session, subject: str, options: dict[str, Any]) -> tuple[Report, bytes]:
-    from delegation.audit.evidence import write_evidence
-    from delegation.audit.nodes import examine
-    from delegation.audit.quorum import judge
-    from delegation.models import utc_now
+async def _read_question(
+    session: Session, subject: str, options: dict[str, Any]
+) -> tuple[Claim, tuple[str, ...], Policy]:
+    """Return what is claimed, the nodes to ask, and what it takes to believe it."""
+    from delegation.audit import Policy
 
     _require_block_hashes(options["trusted_blocks"])
-    profile = session.find_profile()
-    claim, urls = await _find_claim(session, profile, subject, options)
-    testimonies = await examine(claim, urls)
-    report = judge(claim, testimonies, now=utc_now())
-    return report, write_evidence(claim, testimonies, report)
+    policy = Policy(
+        at=options["at_block"],
+        quorum=options["quorum"],
+        least_tier=options["tier"],
+        trusted_blocks=options["trusted_blocks"],
+        active=options["active"],
+    )
+    claim, nodes = await _find_claim(session, session.find_profile(), subject, options)
+    return claim, nodes, policy
 
 
 async def _find_claim(
     session: Session, profile: Profile | None, subject: str, options: dict[str, Any]
 ) -> tuple[Claim, tuple[str, ...]]:
     """Return the claim and the nodes to ask, from the options or from the journal."""
-    from delegation.audit.claims import claim_of
+    from delegation.audit import claim_of
     from delegation.errors import InvalidRequestError
     from delegation.models import utc_now
 
@@ -237,7 +210,7 @@ async def _find_claim(
         chain = profile.chain(delegation.request.network)
         urls = options["rpc_urls"] or (chain.rpc_url,)
         domain = options["domain"] or profile.statement_terms().domain
-        return claim_of(delegation, chain, _terms(options, urls), domain=domain, now=utc_now()), urls
+        return claim_of(delegation, chain, domain=domain, now=utc_now()), urls
     if missing:
         raise InvalidRequestError(
             f"The claim is not whole: {', '.join(missing)} is missing.",
@@ -274,8 +247,7 @@ async def _claim_from_options(
     from chains.amounts import parse_amount
     from chains.family import parse_address
     from chains.rpc import require_node_url
-    from delegation.audit.assets import claim_approval, find_claimed_asset
-    from delegation.audit.claims import Claim
+    from delegation.audit import Claim, claim_approval, find_claimed_asset
 
     chain: Chain = get_chain(options["network"]) if profile is None else profile.chain(options["network"])
     parse_address(chain, options["owner"])
@@ -295,25 +267,12 @@ async def _claim_from_options(
         spender=options["spender"],
     )
     approval = claim_approval(chain, asset, subject, owner=options["owner"], amount=amount, raw=options["raw"])
-    return Claim(approval=approval, statement=statement, terms=_terms(options, urls)), urls
-
-
-def _terms(options: dict[str, Any], urls: tuple[str, ...]) -> Terms:
-    from delegation.audit.claims import Terms
-    from delegation.audit.nodes import majority_of
-
-    return Terms(
-        at=options["at_block"],
-        quorum=options["quorum"] or majority_of(urls),
-        least_tier=options["tier"],
-        trusted_blocks=options["trusted_blocks"],
-        active=options["active"],
-    )
+    return Claim(approval=approval, statement=statement), urls
 
 
 def _read_statement(options: dict[str, Any]) -> ClaimedStatement | None:
     from chains.ownership import parse_time
-    from delegation.audit.claims import ClaimedStatement
+    from delegation.audit import ClaimedStatement
     from delegation.errors import InvalidRequestError
     from delegation.models import utc_now
 

@@ -13,10 +13,7 @@ from typing import Final
 
 from chains.errors import ChainError
 from chains.types import Token
-from delegation.audit.claims import Claim, ClaimedApproval, ClaimedStatement
-from delegation.audit.nodes import examine
-from delegation.audit.quorum import judge
-from delegation.audit.report import Report
+from delegation.audit import Claim, ClaimedApproval, ClaimedStatement, Report, verify_claim
 from delegation.errors import DelegationError
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
@@ -44,11 +41,11 @@ async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) 
                 message=proof.message, signature=proof.signature, domain=None, uri=None, nonce=nonce, at=now
             ),
         )
-        report = judge(claim, await examine(claim, [network.rpc_url]), now=now)
+        report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
         if report.state == "pending":
             # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction.
             await asyncio.sleep(_MOMENT)
-            report = judge(claim, await examine(claim, [network.rpc_url]), now=now)
+            report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
         return report
     except (ChainError, DelegationError):
         return None
