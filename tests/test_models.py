@@ -246,6 +246,28 @@ def test_no_secret_is_in_the_repr_of_a_delegation() -> None:
     assert SECRET in d.model_dump_json(), "the journal needs it to go on"
 
 
+def test_no_secret_that_is_alive_is_in_the_public_document() -> None:
+    token = DelegationToken(token=SECRET, nonce="n", obtained_at=NOW, expires_at=NOW + timedelta(minutes=10))
+    proof = Proof(**dict.fromkeys(set(Proof.model_fields) - {"token"}, "x"), token=SECRET)
+    lost = new_delegation(delegation_token=token, proof=proof, submission=Submission(attempted_at=NOW))
+    for d in (lost, lost.model_copy(update={"submission": None})):
+        document = d.public_document()
+        assert SECRET not in json.dumps(document)
+        assert document["proof"]["txHash"] == "x"
+        assert (document["id"], document["station"]) == (d.id, d.station)
+    taken = lost.model_copy(update={"submission": Submission(attempted_at=NOW, outcome="accepted")})
+    assert taken.public_document()["proof"]["token"] == SECRET, "used up, it is worth nothing any more"
+    approved = new_delegation(approvals=(approval(sent=SentTransaction("0x12")), approval()))
+    assert [shown["hash"] for shown in approved.public_document()["approvals"]] == ["0x12", None]
+
+
+def test_the_result_is_the_verification_of_a_finished_delegation() -> None:
+    verification = Verification.of((Finding(rule="r", verdict="REFUTED", message="m"),), at=NOW)
+    assert new_delegation(verification=verification).result is verification
+    with pytest.raises(InvalidRequestError, match="no verification yet"):
+        _ = new_delegation().result
+
+
 def test_a_proof_is_eight_fields_in_camel_case_and_can_be_read_back() -> None:
     proof = Proof(**{name: name for name in Proof.model_fields})
     wire = proof.wire()
