@@ -1,4 +1,7 @@
-"""Which token and which spender a claim is about: by address from the pins, never by a name alone (rules 2, 13)."""
+"""Which token and which spender a claim is about: by address from the pins, never by a name alone.
+
+Anybody can deploy a token that calls itself USDC.
+"""
 
 from __future__ import annotations
 
