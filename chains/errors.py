@@ -1,4 +1,8 @@
-"""Everything that can go wrong on the ground floor, and whose fault it is.
+"""The root of all errors of this toolkit, and everything that can go wrong on the ground floor: whose fault it is.
+
+ToolkitError                      the root of both floors
+├── ChainError                    the ground floor's, drawn below
+└── DelegationError               the upper floor's, drawn in `delegation.errors`
 
 ChainError
 ├── InputError                    yours: what was given cannot be used; nothing was signed or sent
@@ -33,19 +37,52 @@ ChainError
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+_E = TypeVar("_E", bound="ToolkitError")
 
 Fault = Literal["yours", "network", "platform"]
+"""Whose fault an error is; the last, the fault of whoever is given the allowance, is known to the upper floor only."""
 
 # Base58 of 32 bytes has up to 44 characters, an EVM address 42; every private key is longer.
 _LONGEST_ADDRESS: Final = 44
 
 
-class ChainError(Exception):
-    """Base of all errors of `chains`; never raised itself.
+class ToolkitError(Exception):
+    """Root of all errors of `chains` and of `delegation`; never raised itself.
 
-    `message` says what happened, `hint` what a person should do now; `expected` and `found` hold the evidence.
+    `message` says what happened, `hint` what a person should do now, `fault` whose fault it is; `expected` and `found`
+    hold the evidence. Every error survives being pickled and copied, with all its attributes, so that it can cross to
+    another process; its traceback and its cause stay behind.
     """
+
+    fault: ClassVar[Fault]
+
+    def __init__(self, message: str, *, hint: str = "", expected: object = None, found: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException's own would call the class with its positional arguments alone, and most need more than those.
+        return _remake, (type(self), self.args, self.__dict__.copy())
+
+
+def _remake(kind: type[_E], args: tuple[object, ...], attributes: Mapping[str, object]) -> _E:
+    """Return the error that was pickled or copied, without asking its `__init__` again."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+class ChainError(ToolkitError):
+    """Base of all errors of `chains`; never raised itself. `hash` is that of the transaction it is about, if any."""
 
     fault: ClassVar[Fault] = "network"
 
@@ -58,15 +95,8 @@ class ChainError(Exception):
         found: object = None,
         transaction_hash: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.expected = expected
-        self.found = found
+        super().__init__(message, hint=hint, expected=expected, found=found)
         self.hash = transaction_hash
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class InputError(ChainError):

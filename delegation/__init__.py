@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from chains.claims import Finding as Finding
+    from chains.errors import ToolkitError as ToolkitError
     from delegation.approval import discard_request as discard_request
     from delegation.audit.assets import claim_approval as claim_approval
     from delegation.audit.assets import find_claimed_asset as find_claimed_asset
@@ -92,6 +93,7 @@ _HOMES: Final = {
     "ClaimedStatement": "delegation.audit.claims",
     "Context": "delegation.context",
     "Delegation": "delegation.models",
+    "ToolkitError": "chains.errors",
     "DelegationError": "delegation.errors",
     "Finding": "chains.claims",
     "Gateway": "delegation.gateway.client",

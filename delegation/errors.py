@@ -1,4 +1,6 @@
-"""Everything that can go wrong on the upper floor, and whose fault it is. The ground floor's tree is `chains.errors`.
+"""Everything that can go wrong on the upper floor, and whose fault it is.
+
+The tree of the ground floor is drawn in `chains.errors`, where the root of both is.
 
 DelegationError
 ├── InvalidRequestError           yours: what was asked for cannot be done; nothing was signed or sent
@@ -33,26 +35,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from chains.errors import Fault
+from chains.errors import Fault, ToolkitError
 
 
-class DelegationError(Exception):
-    """Base of all errors of `delegation`; never raised itself.
-
-    `message` says what happened, `hint` what a person should do now; `expected` and `found` hold the evidence.
-    """
+class DelegationError(ToolkitError):
+    """Base of all errors of `delegation`; never raised itself."""
 
     fault: ClassVar[Fault] = "yours"
-
-    def __init__(self, message: str, *, hint: str = "", expected: object = None, found: object = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.expected = expected
-        self.found = found
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class InvalidRequestError(DelegationError):
@@ -92,9 +81,15 @@ class OutdatedPlanError(DelegationError):
 
 
 class PinMismatchError(DelegationError):
-    """The platform's configuration names another spender or token than the one pinned; both are shown."""
+    """The platform's configuration names another spender or token on `network` than the one pinned; both are shown."""
 
     fault = "platform"
+
+    def __init__(
+        self, message: str, *, network: str = "", hint: str = "", expected: object = None, found: object = None
+    ) -> None:
+        super().__init__(message, hint=hint, expected=expected, found=found)
+        self.network = network
 
 
 class GatewayError(DelegationError):

@@ -14,7 +14,7 @@ from chains.amounts import format_amount
 from chains.claims import Finding, Verdict
 from chains.errors import NodeError
 from chains.types import AllowanceState, Node
-from delegation.errors import DelegationError, GatewayError
+from delegation.errors import GatewayError, InvalidRequestError
 from delegation.gateway.client import Gateway
 from delegation.gateway.models import ExternalWallet
 from delegation.models import Delegation, Plan, Verification
@@ -33,7 +33,7 @@ async def verify_delegation(
     """
     settlement = d.approvals[-1].settlement if d.approvals else None
     if d.plan is None or settlement is None:
-        raise DelegationError(f"Delegation {d.id} has no settled approval to verify.")
+        raise InvalidRequestError(f"Delegation {d.id} has no settled approval to verify.")
     clock = asyncio.get_running_loop().time
     deadline = clock() + list_timeout
     while True:

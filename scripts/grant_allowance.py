@@ -5,8 +5,8 @@ For example, with a sandbox running: .venv/bin/python scripts/grant_allowance.py
 
 import sys
 
-from chains import ChainError, InputError
-from delegation import DelegationError, InvalidRequestError, Plan, delegate, describe_plan
+from chains import InputError
+from delegation import InvalidRequestError, Plan, ToolkitError, delegate, describe_plan
 
 
 def ask(plan: Plan) -> None:
@@ -25,7 +25,7 @@ network, currency, amount, profile = [*sys.argv[1:], "default"][:4]
 resume = f"If anything was signed, finish it with: delegation --profile {profile} resume"
 try:
     done = delegate(network, currency, amount, agree=ask, profile=profile)
-except (ChainError, DelegationError) as error:
+except ToolkitError as error:
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(2 if isinstance(error, (InputError, InvalidRequestError)) else resume)
 except KeyboardInterrupt:

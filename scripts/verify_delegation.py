@@ -6,10 +6,10 @@ For example: .venv/bin/python scripts/verify_delegation.py linea usdc 0x5c50... 
 import asyncio
 import sys
 
-from chains import ChainError, NodeError, parse_amount
+from chains import NodeError, parse_amount
 from delegation import (
     Claim,
-    DelegationError,
+    ToolkitError,
     claim_approval,
     describe_report,
     find_claimed_asset,
@@ -37,7 +37,7 @@ if len(sys.argv) not in (6, 7):
     sys.exit(2)
 try:
     verdict = asyncio.run(verify(*[*sys.argv[1:], "default"][:6]))
-except (ChainError, DelegationError) as error:
+except ToolkitError as error:
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(3 if isinstance(error, (NodeError, GatewayError)) else 2)
 print(verdict)

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from chains.claims import Finding
-from chains.errors import ChainError
+from chains.errors import ToolkitError
 from chains.json_text import decode_json
 from chains.rpc.transcript import Exchange
 from delegation.audit.claims import Claim, claimed_chain
@@ -31,7 +31,6 @@ from delegation.audit.nodes import Endpoint, NodeResult, replay_nodes
 from delegation.audit.policy import Policy, operator_of
 from delegation.audit.quorum import make_report
 from delegation.audit.report import Report
-from delegation.errors import DelegationError
 from delegation.models import Frozen
 
 VERSION: Final = 2
@@ -130,7 +129,7 @@ def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Repor
     try:
         claimed_chain(claim.approval)
         results = replay_nodes(claim, recorded, policy)
-    except (ChainError, DelegationError) as error:
+    except ToolkitError as error:
         return _rejected(Finding("evidence", "UNDETERMINED", f"The claim cannot be checked: {error.message}"))
     report = make_report(claim, policy, results, now=evidence.report.checked_at)
     differing = _differences(evidence, report, results, same_policy=policy == evidence.policy)

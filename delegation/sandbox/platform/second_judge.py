@@ -11,10 +11,9 @@ import asyncio
 from datetime import datetime
 from typing import Final
 
-from chains.errors import ChainError
+from chains.errors import ToolkitError
 from chains.types import Token
 from delegation.audit import Claim, ClaimedApproval, ClaimedStatement, Report, verify_claim
-from delegation.errors import DelegationError
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
 
@@ -47,7 +46,7 @@ async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) 
             await asyncio.sleep(_MOMENT)
             report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
         return report
-    except (ChainError, DelegationError):
+    except ToolkitError:
         return None
 
 
