@@ -1,4 +1,4 @@
-"""The ground floor: networks, keys and bytes. It has never heard of the card platform.
+"""The ground floor: networks, keys and bytes. It knows neither who is given an allowance nor who asks.
 
     from chains import get_chain, open_node, parse_address
 

@@ -11,7 +11,7 @@ from chains.errors import InvalidAmountError
 MAX_UINT256: Final = 2**256 - 1
 MAX_UINT64: Final = 2**64 - 1
 
-# The platform's own pattern for `amount` (evm-post-approval), in ASCII: no sign, exponent, space or separator.
+# A plain decimal in ASCII: no sign, exponent, space or separator.
 _PLAIN_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 _LONGEST: Final = 160
 # 2^256 has 78 digits; `Inexact` trapped, so that nothing is ever rounded in silence.
@@ -23,7 +23,6 @@ def parse_amount(text: str) -> Decimal:
 
     Accepts digits with at most one decimal point (`5000`, `0.50`) and nothing else.
     Raises `InvalidAmountError` for signs, exponents, spaces, separators, hex, other digits, NaN and infinity.
-    Source: the `amount` pattern of the platform's post-approval endpoints.
     """
     if len(text) > _LONGEST or not _PLAIN_NUMBER.fullmatch(text):
         shown = text if len(text) <= 40 else text[:40] + "…"

@@ -43,7 +43,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 _E = TypeVar("_E", bound="ToolkitError")
 
 Fault = Literal["yours", "network", "platform"]
-"""Whose fault an error is; the last, the fault of whoever is given the allowance, is known to the upper floor only."""
+"""Whose fault an error is; no error of this floor is the platform's, of which only the floor above knows."""
 
 # Base58 of 32 bytes has up to 44 characters, an EVM address 42; every private key is longer.
 _LONGEST_ADDRESS: Final = 44

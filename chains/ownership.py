@@ -16,8 +16,8 @@ from chains.types import Chain
 
 Blockchain: TypeAlias = Literal["Ethereum", "Solana"]
 
-PLATFORM_STATEMENT: Final = "Prove address ownership"
-"""The sentence that the platform's clients have signed."""
+OWNERSHIP_SENTENCE: Final = "Prove address ownership"
+"""The sentence that wallet apps have their users sign to prove that an address is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ _REQUEST_ID: Final = re.compile(_many(_UNRESERVED + _SUB_DELIMS + ":@"))
 _OPTIONAL_SCHEME: Final = re.compile(_SCHEME)
 
 # EIP-155 ids are positive integers of one spelling; `0` and `059144` are in the grammar and name no chain (attack A27).
-# Solana names its clusters as in the Sign In With Solana specification; the platform's clients write 1.
+# Solana names its clusters as in the Sign In With Solana specification; shipping clients write 1.
 _CHAIN_IDS: Final = {
     "Ethereum": re.compile(r"[1-9][0-9]{0,77}"),
     "Solana": re.compile(r"[1-9][0-9]{0,77}|(?:solana:)?(?:mainnet|testnet|devnet|localnet)"),
 }
-# On Solana the platform's nonce goes in as it came, and real ones have been base64.
+# On Solana a nonce goes in as it came from whoever asks for the proof, and real ones have been base64.
 _NONCES: Final = {"Ethereum": re.compile(r"[A-Za-z0-9]{8,}"), "Solana": re.compile(r"[A-Za-z0-9+/=_\-]+")}
 _NONCE_RULES: Final = {
     "Ethereum": "eight or more letters and digits (EIP-4361)",
@@ -120,9 +120,9 @@ def make_statement(
     lifetime: timedelta | None,
     uri: str | None = None,
 ) -> Statement:
-    """Return the platform's statement for `owner` on `chain`, with times in UTC and milliseconds.
+    """Return the statement that proves `owner` on `chain` to be its signer's, with times in UTC and milliseconds.
 
-    `uri` is `https://{domain}` unless given. The platform's clients give EVM statements a lifetime of two minutes and
+    `uri` is `https://{domain}` unless given. Shipping clients give EVM statements a lifetime of two minutes and
     Solana statements none. Raises `InvalidStatementError` if a value is outside the grammar or `issued_at` has no zone.
     """
     from chains.family import parse_address
@@ -143,7 +143,7 @@ def make_statement(
         blockchain="Ethereum" if chain.family == "evm" else "Solana",
         domain=domain,
         address=address,
-        statement=PLATFORM_STATEMENT,
+        statement=OWNERSHIP_SENTENCE,
         uri=f"https://{domain}" if uri is None else uri,
         version="1",
         chain_id=chain.statement_chain_id,

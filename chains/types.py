@@ -52,7 +52,7 @@ class FeePolicy:
 class Chain:
     """One network as data.
 
-    `name` is what the platform calls it. `chain_id` is set for EVM networks, `genesis_hash` for Solana.
+    `name` is the short one by which it is asked for. `chain_id` is set for EVM networks, `genesis_hash` for Solana.
     `statement_chain_id` is the text of the `Chain ID:` line of an ownership statement.
     """
 
@@ -100,7 +100,7 @@ class AllowanceState:
 class ApproveOptions:
     """Departures from the default way of approving, each to be asked for by name.
 
-    `approve_checked`: Solana, `ApproveChecked` instead of the plain `Approve` that the platform indexes.
+    `approve_checked`: Solana, `ApproveChecked` instead of the plain `Approve` that apps index.
     `revoke_only`: Solana, amount 0 is `Revoke` alone instead of `Approve` of 0 followed by `Revoke`.
     `overwrite_delegate`: Solana, replace another delegate.
     `max_fee_cap`: the highest acceptable fee in wei per gas (EVM) or micro-lamports per compute unit (Solana).

@@ -74,7 +74,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
         _keep_approval(d, index, context, sent=made)
         raise InvalidRequestError(
             f"The wallet did make this approval: {made.hash}.",
-            hint=f"Finish it with: delegation resume {d.id}. To take it back, revoke afterwards.",
+            hint=f"Carry delegation {d.id} on to its end. To take it back, revoke afterwards.",
             found=made.hash,
         )
     if can_land and unsigned.kind == "solana":

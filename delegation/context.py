@@ -112,7 +112,7 @@ def check_wallet(wallet: Wallet, owner: str) -> None:
     if wallet.address != owner:
         raise OwnerMismatchError(
             f"The wallet holds the key of {wallet.address}, not of the owner {owner}.",
-            hint="Nothing was signed. Name the owner's wallet with --wallet.",
+            hint="Nothing was signed. Use the owner's wallet.",
             expected=owner,
             found=wallet.address,
         )

@@ -183,7 +183,7 @@ class UnknownDelegationError(JournalError):
 
 
 class JournalConflictError(JournalError):
-    """Another process carried this delegation on at the same time; nothing was sent by this one since."""
+    """Another process carried the delegation on at the same time, and this one has stopped; `found` is its id."""
 
 
 class OwnerBusyError(JournalError):

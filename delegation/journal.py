@@ -161,7 +161,7 @@ class Journal:
         return OwnerBusyError(
             f"Delegation {holder} of the same owner has an approval on {delegation.request.network} that has not "
             "settled; a second one would compete with it. Nothing of this delegation was sent.",
-            hint=f"Finish the first one with: delegation resume {holder}",
+            hint=f"Finish delegation {holder} first.",
             found=holder,
         )
 
@@ -173,7 +173,7 @@ class Journal:
         )
         if len(rows) != 1 or not delegation_id:
             problem = "More than one delegation starts with" if rows else "The journal has no delegation"
-            raise UnknownDelegationError(f"{problem} {delegation_id!r}.", hint="See them with: delegation list")
+            raise UnknownDelegationError(f"{problem} {delegation_id!r}.", hint="Look at the list of the journal.")
         return _read(rows[0][0])
 
     def list(self) -> tuple[Delegation, ...]:
@@ -225,14 +225,15 @@ def _not_installed() -> JournalError:
 def _failed(error: Exception) -> JournalError:
     return JournalError(
         f"The journal could not be read or written ({type(error).__name__}); nothing was sent since its last entry.",
-        hint="Check that the database can be reached and has room, then resume.",
+        hint="Check that the database can be reached and has room, then try again.",
     )
 
 
 def _conflict(delegation: Delegation) -> JournalConflictError:
     return JournalConflictError(
         f"Another process carried delegation {delegation.id} on at the same moment; this one has stopped.",
-        hint=f"See where it stands with: delegation show {delegation.id}",
+        hint="Look where it stands now before anything else is done.",
+        found=delegation.id,
     )
 
 

@@ -108,7 +108,8 @@ class Pins:
                     f"  pinned: {check.pinned}\n"
                     f"  now:    {check.found}",
                     hint="Nothing was signed. If the platform announced this change, compare the new address with its "
-                    f"announcement and accept it with: delegation networks --trust {asset.network}",
+                    "announcement before you trust it.",
+                    network=asset.network,
                     expected=check.pinned,
                     found=check.found,
                 )
@@ -144,7 +145,7 @@ class Pins:
         if spender is None or token is None:
             raise InvalidRequestError(
                 f"No spender and token are pinned for {currency} on {network}, and the platform is not to be asked.",
-                hint="Leave out --chain-only, so that the platform's configuration is read.",
+                hint="Leave out `chain_only`, so that the platform's configuration is read.",
             )
         return Asset(network=network, environment="pinned", token=token, spender=spender)
 

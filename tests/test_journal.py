@@ -83,7 +83,7 @@ def test_the_same_new_delegation_is_not_saved_twice(journal: Journal) -> None:
 
 def test_an_owner_has_at_most_one_approval_in_flight_on_a_network(journal: Journal) -> None:
     journal.save(with_approval_in_flight(make_delegation("aaaa")))
-    with pytest.raises(OwnerBusyError, match="resume aaaa"):
+    with pytest.raises(OwnerBusyError, match="Finish delegation aaaa first"):
         journal.save(with_approval_in_flight(make_delegation("bbbb")))
     journal.save(with_approval_in_flight(make_delegation("cccc", network="ethereum")))
 

@@ -96,5 +96,5 @@ def test_without_the_platform_the_pinned_values_can_be_had(production: Pins, ten
     assert production.pinned_asset("linea", "usdc").spender == SPENDER
     tenant.pin(STAGING)
     assert tenant.pinned_asset("linea", "usdc").token == STAGING.token
-    with pytest.raises(InvalidRequestError, match="chain-only"):
+    with pytest.raises(InvalidRequestError, match="chain_only"):
         tenant.pinned_asset("base", "usdc")

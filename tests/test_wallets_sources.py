@@ -463,9 +463,9 @@ def test_a_file_that_is_too_large_or_not_text_is_refused(write: Write, tmp_path:
         json.dumps(PBKDF2_KEYSTORE),
     ],
 )
-def test_a_key_on_the_command_line_is_refused_and_not_repeated(prefix: str, secret: str) -> None:
+def test_a_key_in_the_place_of_its_file_is_refused_and_not_repeated(prefix: str, secret: str) -> None:
     error = refusal(prefix + secret)
-    assert "Keys are never passed on the command line" in error.message
+    assert "A key is never named, only where it is kept" in error.message
     for piece in (EVM_KEY[:12], str(KEYPAIR)[:12], "junk", "5318b4d5"):
         assert piece not in str(error)
 

@@ -45,7 +45,7 @@ def delegate_in(code: bytes) -> str | None:
 
 
 def parse_address(text: str) -> str:
-    """Return the EIP-55 spelling of an address that a person or the platform gave.
+    """Return the EIP-55 spelling of an address that somebody gave.
 
     All-lower-case and all-upper-case digits carry no checksum and are accepted; mixed case must match EIP-55.
     Raises `InvalidAddressError` for everything else: other lengths, other characters, names, Solana addresses.

@@ -31,7 +31,7 @@ def nonsense(what: str, answer: object) -> NodeError:
     """Return the error for an answer that is not what JSON-RPC promises."""
     return NodeError(
         f"The node's answer for {what} cannot be used: {str(answer)[:80]!r}.",
-        hint="Nothing was lost. Name another node with --rpc and run it again.",
+        hint="Nothing was lost. Name another node and try again.",
         found=str(answer)[:200],
     )
 

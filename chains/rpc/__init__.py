@@ -129,7 +129,7 @@ class HttpRpc:
                 await asyncio.sleep(min(0.25 * 2**attempt if asked_for is None else asked_for, _LONGEST_PAUSE))
         raise NodeUnreachableError(
             f"The node {self._shown} did not answer {method} ({problem}), tried {self._attempts} times.",
-            hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
+            hint="Nothing was lost. Check the network or name another node, then try again.",
         )
 
     async def _read(self, method: str, response: httpx.Response) -> bytes:
@@ -141,7 +141,7 @@ class HttpRpc:
             if size > _LONGEST_ANSWER:
                 raise NodeUnreachableError(
                     f"The node {self._shown} answered {method} with more than {_LONGEST_ANSWER} bytes.",
-                    hint="Nothing was lost. Name another node with --rpc and run it again.",
+                    hint="Nothing was lost. Name another node and try again.",
                 )
         return b"".join(parts)
 

@@ -75,7 +75,7 @@ class SocketRpc:
                 problem = error.msg if isinstance(error, InvalidURI) else f"{type(error).__name__}: {error}"
                 raise NodeUnreachableError(
                     f"The node {self._shown} did not answer {method} ({problem}).",
-                    hint="Nothing was lost. Check the network or name another node with --rpc, then run it again.",
+                    hint="Nothing was lost. Check the network or name another node, then try again.",
                 ) from (None if isinstance(error, InvalidURI) else error)
             except BaseException:
                 # The answer may still come, and must not be taken for that of the next question.

@@ -59,7 +59,7 @@ class RecordingRpc:
             # As a replay says it of an answer that is not there, so that both come to the same.
             raise NodeUnreachableError(
                 f"The node's answer for {method} repeats the key of its own URL, so it cannot be kept as evidence.",
-                hint="Nothing was lost. Name another node with --rpc and run it again.",
+                hint="Nothing was lost. Name another node and try again.",
             )
         self.exchanges.append(Exchange(method, question(params), body))
 

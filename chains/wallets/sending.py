@@ -66,7 +66,7 @@ class SendingWallet:
         except Exception as error:
             if getattr(error, "code", None) == _USER_REJECTED:
                 raise WalletRefusedError(
-                    "The wallet refused: its user said no.", hint="Nothing was signed. Run it again to ask once more."
+                    "The wallet refused: its user said no.", hint="Nothing was signed. Try again to ask once more."
                 ) from error
             raise
 

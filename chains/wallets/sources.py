@@ -1,4 +1,4 @@
-"""Where a wallet's key comes from: a file or an environment variable, never the command line itself."""
+"""Where a wallet's key comes from: a file or an environment variable, never the name of the wallet itself."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _load(source: str, family: Family | None, password: Callable[[], str] | None
     kind, place, path = match["kind"], match["place"], match["path"]
     if _LOOKS_SECRET.fullmatch(place) or len(place.split()) >= _MANY_WORDS:
         raise KeyFileError(
-            "This looks like a key itself. Keys are never passed on the command line: other programs can read them "
-            "there, and the shell keeps them.",
+            "This looks like a key itself. A key is never named, only where it is kept: other programs can read what a "
+            "program is called with, and shells keep it.",
             hint="Put the key into a file with mode 0600 and name the file. Consider this key as known to others.",
         )
     if kind == "env":

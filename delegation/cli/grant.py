@@ -68,7 +68,9 @@ async def grant_command(
         )
     wanted = PLATFORM_MAXIMUM if amount is None else parse_amount(amount)
     if not wanted:
-        raise InvalidRequestError("An allowance of 0 is a revocation.", hint="That is the command: delegation revoke")
+        raise InvalidRequestError(
+            "An allowance of 0 is a revocation.", hint=f"That is the command: {session.command('revoke')}"
+        )
     options = ApproveOptions(
         approve_checked=approve_checked, overwrite_delegate=overwrite_delegate, max_fee_cap=max_fee
     )

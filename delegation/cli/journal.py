@@ -71,7 +71,7 @@ async def show_command(session: Session, /, delegation_id: str) -> int:
     if session.as_json:
         session.print_document(delegation.public_document())
     else:
-        session.print_pairs(delegation_pairs(delegation))
+        session.print_pairs(delegation_pairs(session, delegation))
     return DONE
 
 
@@ -98,7 +98,7 @@ async def resume_command(
     profile = session.load_profile()
     journal = open_journal(journal_location(session.profile_name, profile))
     try:
-        delegation = _only_unfinished(journal) if delegation_id is None else journal.load(delegation_id)
+        delegation = _only_unfinished(session, journal) if delegation_id is None else journal.load(delegation_id)
     finally:
         journal.close()
     if delegation is None:
@@ -121,7 +121,7 @@ async def resume_command(
         return await carry_and_report(session, delegation, context)
 
 
-def _only_unfinished(journal: Journal) -> Delegation | None:
+def _only_unfinished(session: Session, journal: Journal) -> Delegation | None:
     """Return the delegation that is not finished, or None; raises `InvalidRequestError` if there are several."""
     from delegation.errors import InvalidRequestError
     from delegation.intents import find_newer
@@ -129,7 +129,10 @@ def _only_unfinished(journal: Journal) -> Delegation | None:
     delegations = journal.list()
     unfinished = [d for d in delegations if d.unfinished and find_newer(d, delegations) is None]
     if len(unfinished) > 1:
-        lines = [f"  delegation resume {d.id}   ({d.request.network}, stopped at the {d.station})" for d in unfinished]
+        lines = [
+            f"  {session.command('resume', d.id)}   ({d.request.network}, stopped at the {d.station})"
+            for d in unfinished
+        ]
         raise InvalidRequestError(
             f"{len(unfinished)} delegations are not finished.", hint="\n".join(["Name one:", *lines])
         )

@@ -21,6 +21,7 @@ from delegation.cli.session import (
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from chains.errors import ToolkitError
     from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
     from delegation.context import Context
     from delegation.intents import OutdatedPlan
@@ -119,27 +120,28 @@ class OwnersWallet:
 
 async def carry_and_report(session: Session, /, delegation: Delegation, context: Context) -> int:
     """Carry a delegation as far as it goes, print it, and return the exit status."""
-    from chains.errors import ChainError
-    from delegation.errors import DeclinedError, DelegationError
+    from chains.errors import ToolkitError
+    from delegation.errors import DeclinedError
     from delegation.flow import carry
 
     try:
         finished = await carry(delegation, context)
-    except (ChainError, DelegationError) as error:
-        return _report_stop(session, error, _last_saved(delegation, context), delegation.request.network)
+    except ToolkitError as error:
+        return _report_stop(session, error, _last_saved(delegation, context))
     except asyncio.CancelledError:
         # Ctrl-C: everything up to the last station is in the journal.
         saved = _last_saved(delegation, context)
         ended = "Interrupted." if saved is not None else "Interrupted; nothing was signed and nothing was sent."
-        return _report_stop(session, DeclinedError(ended), saved, delegation.request.network)
+        return _report_stop(session, DeclinedError(ended), saved)
     if session.as_json:
         session.print_document(finished.public_document())
     else:
-        session.print_pairs(delegation_pairs(finished))
+        session.print_pairs(delegation_pairs(session, finished))
     if finished.verification is None:
         return STOPPED_MIDWAY
     if finished.verification.verdict == "UNDETERMINED":
-        session.insist(f"Not everything could be checked now; check again with: delegation resume {finished.id}")
+        again = session.command("resume", finished.id)
+        session.insist(f"Not everything could be checked now; check again with: {again}")
     return _VERDICT_STATUS[finished.verification.verdict]
 
 
@@ -152,26 +154,18 @@ def _last_saved(delegation: Delegation, context: Context) -> Delegation | None:
         return None
 
 
-def _report_stop(session: Session, error: Any, saved: Delegation | None, network: str) -> int:
-    from chains.errors import NoGasError, OtherDelegateError
-    from delegation.faucet import FAUCET_NETWORKS
-
-    status, advice = exit_status(error), ""
-    if saved is None or saved.failure is not None:
-        if isinstance(error, NoGasError) and network in FAUCET_NETWORKS:
-            advice = "With --faucet the platform is asked for a little gas first."
-        elif isinstance(error, OtherDelegateError):
-            advice = "That is the option --overwrite-delegate."
-    elif saved.unfinished:
+def _report_stop(session: Session, error: ToolkitError, saved: Delegation | None) -> int:
+    status, outcome = exit_status(error), ""
+    if saved is not None and saved.unfinished:
         stopped = f"Stopped at the {saved.station}. Nothing is lost" if saved.touched_chain else "Nothing was sent"
-        advice = f"{stopped}; finish it with: delegation resume {saved.id}"
+        outcome = f"{stopped}; finish it with: {session.command('resume', saved.id)}"
         if saved.touched_chain or (saved.plan is not None and status != BAD_INPUT):
             status = STOPPED_MIDWAY
-    tell_error(session, error, saved, advice=advice)
+    tell_error(session, error, saved, outcome=outcome)
     return status
 
 
-def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:
+def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     """Return a delegation as (label, words), station by station."""
     request = d.request
     pairs = [
@@ -197,5 +191,5 @@ def delegation_pairs(d: Delegation) -> list[tuple[str, str]]:
     if d.failure is not None:
         pairs.append(("Failed", d.failure.reason))
     if d.unfinished:
-        pairs.append(("Next", f"{d.station}; finish it with: delegation resume {d.id}"))
+        pairs.append(("Next", f"{d.station}; finish it with: {session.command('resume', d.id)}"))
     return pairs

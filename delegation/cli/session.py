@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import click
 from delegation.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from chains.errors import ToolkitError
     from chains.types import Family
     from chains.wallets import EvmKeyWallet, SolanaKeyWallet
     from delegation.models import Delegation
@@ -28,7 +30,6 @@ STOPPED_MIDWAY = 4
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_ADVICE = re.compile(r"\bdelegation (?=(?:networks|grant|revoke|list|show|resume|wallets|status|verify|evidence)\b)")
 # What may be a secret typed at the wrong place: a key in hex or base58, also cut short, or the words of a mnemonic.
 _SECRET = re.compile(
     r"\b(?:0x)?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
@@ -114,15 +115,14 @@ class Session:
             self.insist(words)
 
     def insist(self, words: str) -> None:
-        """Tell a person something on stderr; commands that it names are completed with this session's profile."""
+        """Tell a person something on stderr."""
         self.progress.pause()
-        click.echo(self.complete(printable(words, line_breaks=True)), err=True)
+        click.echo(printable(words, line_breaks=True), err=True)
 
-    def complete(self, words: str) -> str:
-        """Return the words with `--profile` in the commands they name, so that they can be typed as they are."""
-        if self.profile_name == "default":
-            return words
-        return _ADVICE.sub(f"delegation --profile {self.profile_name} ", words)
+    def command(self, *words: str) -> str:
+        """Return a command of this program as a person can type it to go on in this session, with its profile."""
+        profile = () if self.profile_name == "default" else ("--profile", self.profile_name)
+        return shlex.join(("delegation", *profile, *words))
 
     def print_document(self, document: Any) -> None:
         """Print one JSON document on stdout."""
@@ -134,7 +134,7 @@ class Session:
         self.progress.pause()
         width = max((len(label) for label, _ in pairs), default=0)
         for label, words in pairs:
-            click.echo(f"  {label.ljust(width)}  {self.complete(printable(words))}", err=to_stderr)
+            click.echo(f"  {label.ljust(width)}  {printable(words)}", err=to_stderr)
 
     def print_table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout."""
@@ -183,28 +183,27 @@ def checking_command(
 
 
 def run(session: Session, work: Coroutine[Any, Any, int], *, failed: int = FAILED) -> int:
-    """Run a command to its exit status, `failed` where an error has none of its own; every error of the two trees is
-    told in words, never as a traceback."""
+    """Run a command to its exit status, `failed` where an error has none of its own; every error of ours is told in
+    words, never as a traceback."""
     import asyncio
 
-    from chains.errors import ChainError
-    from delegation.errors import DelegationError
+    from chains.errors import ToolkitError
 
     try:
         return asyncio.run(work)
-    except (ChainError, DelegationError) as error:
+    except ToolkitError as error:
         tell_error(session, error)
         status = exit_status(error)
         return failed if status == FAILED else status
     except KeyboardInterrupt:
-        signing = " If anything was signed, finish it with: delegation resume" if failed == FAILED else ""
+        signing = f" If anything was signed, finish it with: {session.command('resume')}" if failed == FAILED else ""
         session.insist(f"Interrupted.{signing}")
         return failed
     finally:
         session.progress.pause()
 
 
-def exit_status(error: Exception) -> int:
+def exit_status(error: ToolkitError) -> int:
     """Return the exit status of an error met before anything was signed."""
     from chains.errors import InputError, NodeError, RefusedError
     from delegation.errors import (
@@ -223,12 +222,16 @@ def exit_status(error: Exception) -> int:
     return UNDETERMINED if isinstance(error, unanswered) else FAILED
 
 
-def tell_error(session: Session, error: Any, delegation: Delegation | None = None, *, advice: str = "") -> None:
+def tell_error(
+    session: Session, error: ToolkitError, delegation: Delegation | None = None, *, outcome: str = ""
+) -> None:
     """Tell what happened, whose fault it is and what to do now; as a document on stdout with --json.
 
-    `advice` is what this command has to add to the error's own hint.
+    `delegation` is what the journal holds of it, `outcome` how far it went: the last thing that is said.
     """
-    hint = "\n".join(part for part in (error.hint, advice) if part)
+    from delegation.cli.advice import advise
+
+    hint = "\n".join(part for part in (error.hint, advise(session, error, delegation), outcome) if part)
     # Hashes of transactions look like keys: they are shown, except where what is quoted is what a person typed.
     shown = hide_secrets if exit_status(error) == BAD_INPUT else str
     message = shown(error.message)
@@ -240,7 +243,7 @@ def tell_error(session: Session, error: Any, delegation: Delegation | None = Non
                     "type": type(error).__name__,
                     "fault": error.fault,
                     "message": message,
-                    "hint": session.complete(hint),
+                    "hint": hint,
                     "expected": None if error.expected is None else shown(str(error.expected)),
                     "found": None if error.found is None else shown(str(error.found)),
                     "hash": getattr(error, "hash", None),

@@ -113,7 +113,8 @@ async def evidence_command(session: Session, /, *, subject: str, output: Path, *
     claim, nodes, policy = await _read_question(session, subject, options)
     report, file = await verify_with_evidence(claim, nodes, policy)
     write_new_file(output, file)
-    session.say(f"Evidence written to {output} ({len(file)} bytes). Check it with: delegation verify --bundle {output}")
+    again = session.command("verify", "--bundle", str(output))
+    session.say(f"Evidence written to {output} ({len(file)} bytes). Check it with: {again}")
     return tell_report(session, report)
 
 

@@ -1,7 +1,7 @@
 """From an HTTP answer to a value or an error; no I/O of its own.
 
-One table maps a status to its class; every shape of error body that the platform has been seen to use is read
-(gateway-api 1.4).
+One table maps a status to its class; every shape of error body that the platform documents, or has been seen to use,
+is read.
 """
 
 from __future__ import annotations
@@ -32,16 +32,19 @@ _LONGEST_BODY: Final = 2_000
 _LONGEST_LINE: Final = 400
 
 _ERRORS: Final[dict[int, tuple[type[GatewayError], str]]] = {
-    400: (RejectedError, "Nothing more was done. Read what the platform says, then resume."),
+    400: (RejectedError, "Nothing more was done. Read what the platform says, then try again."),
     401: (
         NotAuthenticatedError,
-        "Nothing was lost. The access token is dead or belongs to another host or region: renew it, then resume.",
+        "Nothing was lost. The access token is dead or belongs to another host or region: renew it, then try again.",
     ),
     403: (NotAuthorizedError, "Nothing was lost. The account may not do this (is it verified?); ask the platform."),
     404: (NotFoundError, "Check the profile's base_url."),
-    409: (ConflictError, "Nothing was lost. Look at `delegation wallets` and `delegation show ID`, then resume."),
-    422: (RejectedError, "Nothing more was done. Read what the platform says, then resume."),
-    429: (RateLimitedError, "Nothing was lost. Wait, then resume."),
+    409: (
+        ConflictError,
+        "Nothing was lost. Compare the platform's list of wallets with what was asked for, then try again.",
+    ),
+    422: (RejectedError, "Nothing more was done. Read what the platform says, then try again."),
+    429: (RateLimitedError, "Nothing was lost. Wait, then try again."),
     498: (ClientKeyInvalidError, "Check client_key in the profile: test and production environments have their own."),
     499: (ClientKeyMissingError, "Put client_key into the profile."),
 }
@@ -78,7 +81,7 @@ def error_from(answer: Answer, what: str, secrets: tuple[str, ...]) -> GatewayEr
     said = _remove(describe_body(body), secrets)
     kind, hint = _ERRORS.get(
         answer.status,
-        (PlatformFailedError, "Nothing was lost. Try again later: delegation resume.")
+        (PlatformFailedError, "Nothing was lost. Try again later.")
         if answer.status >= 500
         else (UnexpectedAnswerError, "Check the profile's base_url."),
     )
@@ -141,7 +144,7 @@ def _describe(value: Any, depth: int) -> str:
 def require_not_refused(answer: Answer, what: str, secrets: tuple[str, ...]) -> None:
     """Raise `RejectedError` if a success says `success: false`.
 
-    A body that cannot be read is still a success: some calls answer with a bare status line (gateway-api 1.4).
+    A body that cannot be read is still a success: some calls are documented to answer with a bare status line.
     """
     try:
         said = decode_json(answer.body)

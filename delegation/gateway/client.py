@@ -35,7 +35,7 @@ from delegation.models import DelegationToken, Proof, Region, utc_now
 
 _READ_ATTEMPTS: Final = 3
 _LONGEST_PAUSE: Final = 20.0
-# gateway-api 2: a token lives about ten minutes and can be used once.
+# As the platform documents it: a token lives about ten minutes and can be used once.
 _TOKEN_LIFE: Final = timedelta(minutes=10)
 _LARGEST_BODY: Final = 4 * 1024 * 1024
 
@@ -77,7 +77,7 @@ class Gateway:
             headers={
                 "x-client-key": client_key,
                 "authorization": f"Bearer {access_token}",
-                # MetaMask sends it on every call, as text (real-clients 1.2); it routes the US to its own contracts.
+                # The shipping client sends it on every call, as text; it routes the US to its own contracts.
                 "x-us-env": "true" if region == "us" else "false",
                 "accept": "application/json",
             },
@@ -163,7 +163,7 @@ class Gateway:
     async def set_priorities(self, first: Sequence[int]) -> None:
         """Let the wallets with these ids pay first, in this order; the others follow as before.
 
-        All wallets are sent, with priorities 1 to n: the platform takes no partial order (gateway-api 8.3). Raises
+        All wallets are sent, with priorities 1 to n: the platform takes no partial order. Raises
         `InvalidRequestError` for an id that is unknown or named twice.
         """
         now = [place.id for place in sorted(await self.get_priorities(), key=lambda place: place.priority)]
@@ -243,7 +243,7 @@ class Gateway:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         failure = GatewayUnreachableError(
             f"The platform at {self._host} {'did not answer' if maybe_done else 'cannot be reached'} ({reason}).",
-            hint="Nothing was lost. Check the network and the profile's base_url, then resume.",
+            hint="Nothing was lost. Check the network and the profile's base_url, then try again.",
         )
         failure.maybe_done = maybe_done
         return failure

@@ -208,7 +208,7 @@ class _OfOwner(_Received):
     def is_of(self, owner: str, currency: str, network: str) -> bool:
         """Return whether this row is about an owner's token on a network.
 
-        The platform's spelling varies in case (real-clients 6); only base58 addresses differ by case.
+        The platform's spelling varies in case from call to call; only base58 addresses differ by case.
         """
         ours = self.network.lower() in {network.lower(), f"{network.lower()}-us"}
         return ours and self.currency.lower() == currency.lower() and _same_address(self.address, owner)

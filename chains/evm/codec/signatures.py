@@ -43,7 +43,7 @@ def parse_signature(signature: str) -> bytes:
     """Return the 65 bytes of a signature: r, s, and v, which is 27 or 28.
 
     Strict (rule 28): 0x and 130 digits; r and s in range; s in the lower half of the curve (EIP-2); v 27 or 28. Other
-    spellings of the same signature are refused, because the platform would be given something else than was checked.
+    spellings of the same signature are refused, because somebody else would be given something else than was checked.
     Raises `SignatureMismatchError`.
     """
     if not _SIGNATURE.fullmatch(signature):

@@ -1,0 +1,81 @@
+"""What the command line adds to an error's own hint: its options and commands, of which the library knows nothing.
+
+One table by class of error. An option is named only where the command to be typed next has it, and a command is spelled
+by `Session.command`, so that it can be typed as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chains.errors import ToolkitError
+    from delegation.cli.session import Session
+    from delegation.models import Delegation
+
+
+def advise(session: Session, error: ToolkitError, delegation: Delegation | None = None) -> str:
+    """Return what to type now, or nothing; `delegation` is what is in the journal by now, resumed next if it can be."""
+    resuming = delegation is not None and delegation.unfinished
+    return "\n".join(
+        words
+        for kind, option, advice in _table(session, delegation)
+        if isinstance(error, kind) and (option is None or _is_of_use(option, resuming=resuming))
+        if (words := advice(error))
+    )
+
+
+def _table(
+    session: Session, delegation: Delegation | None
+) -> tuple[tuple[type[ToolkitError], str | None, Callable[[ToolkitError], str]], ...]:
+    """Return the classes of errors, the option that the advice is about, if it is about one, and the advice."""
+    from chains.errors import KeyFileError, NodeError, NoGasError, OtherDelegateError, WrongChainError
+    from delegation.errors import (
+        ConflictError,
+        JournalConflictError,
+        OwnerBusyError,
+        OwnerMismatchError,
+        PinMismatchError,
+        UnknownDelegationError,
+    )
+
+    def pinned_otherwise(error: ToolkitError) -> str:
+        network = error.network if isinstance(error, PinMismatchError) else ""
+        return f"Accept it, once it is compared, with: {session.command('networks', '--trust', network)}"
+
+    def platform_disagrees(_: ToolkitError) -> str:
+        shown = "" if delegation is None else f" and {session.command('show', delegation.id)}"
+        return f"They are shown by: {session.command('wallets')}{shown}"
+
+    return (
+        (NodeError, "--rpc", lambda _: "Name another node with --rpc."),
+        (WrongChainError, "--rpc", lambda _: "Name another node with --rpc."),
+        (KeyFileError, "--wallet", lambda _: "The wallet is named with --wallet: a key file, or KIND:FILE."),
+        (OwnerMismatchError, "--wallet", lambda _: "Name the owner's wallet with --wallet."),
+        (OtherDelegateError, "--overwrite-delegate", lambda _: "That is the option --overwrite-delegate."),
+        (NoGasError, "--faucet", lambda _: "With --faucet the platform is asked for a little gas first."),
+        (PinMismatchError, None, pinned_otherwise),
+        (ConflictError, None, platform_disagrees),
+        (UnknownDelegationError, None, lambda _: f"See them with: {session.command('list')}"),
+        (OwnerBusyError, None, lambda error: f"Finish it with: {session.command('resume', str(error.found))}"),
+        (JournalConflictError, None, lambda error: f"See it with: {session.command('show', str(error.found))}"),
+    )
+
+
+def _is_of_use(option: str, *, resuming: bool) -> bool:
+    """Return whether the command to be typed next has an option that can change how it goes."""
+    from delegation.cli.journal import resume_command
+    from delegation.faucet import FAUCET_NETWORKS
+
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return False
+    command = resume_command if resuming else context.command
+    found = next((one for one in command.params if option in one.opts), None)
+    if not isinstance(found, click.Option) or (found.is_flag and context.params.get(found.name or "")):
+        return False
+    return option != "--faucet" or str(context.params.get("network")).lower() in FAUCET_NETWORKS
