@@ -59,7 +59,7 @@ async def stop_at_submission(line: Line, post_approval: str = POST_APPROVAL) -> 
 
 
 @pytest.mark.parametrize(("network", "path"), [("linea", POST_APPROVAL), ("solana", SOLANA_POST_APPROVAL)])
-async def test_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_not_repeated(
+async def test_a50_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_not_repeated(
     sandbox: Sandbox, tmp_path: Path, network: str, path: str
 ) -> None:
     async with open_line(sandbox, tmp_path, network) as line:
@@ -71,7 +71,7 @@ async def test_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_not_r
         await check_done_once(line, d, signed=1, accepted=1)
 
 
-async def test_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and_understands_its_refusal(
+async def test_a50_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and_understands_its_refusal(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
@@ -289,7 +289,7 @@ async def test_a_person_who_signs_too_late_is_asked_again_and_no_stale_proof_is_
 
 
 @pytest.mark.parametrize("refusal", [409, 400])
-async def test_a_dead_token_whose_answer_was_lost_is_replaced_and_the_platforms_refusal_is_understood(
+async def test_a50_a_dead_token_whose_answer_was_lost_is_replaced_and_the_platforms_refusal_is_understood(
     sandbox: Sandbox, tmp_path: Path, refusal: int
 ) -> None:
     clock = Clock()
