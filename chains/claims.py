@@ -1,7 +1,7 @@
 """What is claimed of a chain, and what checking it established: claims in, findings out.
 
-A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). The rules that
-code here cites by number are in `chains/RULES.md`, the attacks in `tests/ATTACKS.md`.
+A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). Rules that
+are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
 """
 
 from __future__ import annotations

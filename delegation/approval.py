@@ -1,4 +1,4 @@
-"""The approval station: sign, save, send, and read the state; never two approvals for one intent (design, rule 1)."""
+"""The approval station: sign, save, send, and read the state; never two for one intent (rule 1 of the line)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
     """Carry one step until it has taken effect, or until it must be signed and there is no wallet.
 
     Raises the ground floor's errors. After a `TransactionError` that leaves the transaction no way to land, the next
-    call makes a new one: that is a person's decision (onchain A18). Only one that has expired is rebuilt at once.
+    call makes a new one: that is a person's decision (attack A18). Only one that has expired is rebuilt at once.
     """
     rebuilds = 0
     while d.approvals[index].settlement is None:

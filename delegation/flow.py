@@ -1,7 +1,8 @@
 """The line: request -> plan -> approval -> ownership -> proof -> submission -> verification.
 
 `carry` takes a delegation from wherever it stands to the end. Every `keep` is durable before the next step, so that a
-crash at any point never approves twice and never loses an approval the platform was not told of (design, rules 1 to 8).
+crash at any point never approves twice and never loses an approval the platform was not told of (rules 1 to 8 of
+the line, which are in `delegation/RULES.md`).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class _Sqlite:
             raise JournalError(f"Others can read the journal {path}.", hint=f"Run: chmod 600 {path}")
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        # Rule 10 of the reference: on disk before it is broadcast, also when the power fails.
+        # Rule 10: on disk before it is broadcast, also when the power fails.
         self._connection.execute("PRAGMA synchronous = FULL")
 
     def run(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:

@@ -75,7 +75,7 @@ Amount = Annotated[
 
 _NAME: Final = re.compile(r"[A-Za-z0-9.$_₮-]{1,24}")
 _LONGEST_AMOUNT: Final = 100  # digits; 2^256 has 78
-# "Maximum spending limit allowed by Baanx" in the shipping client, in human units (real-clients 3.4): 2^41 - 1.
+# "Maximum spending limit allowed by Baanx" in the shipping client, in human units: 2^41 - 1.
 PLATFORM_MAXIMUM = Decimal(2_199_023_255_551)
 # From here on the shipping client shows "full access"; such an amount has to be asked for by name.
 FULL_ACCESS = Decimal(100_000_000_000)
@@ -232,7 +232,7 @@ class StatementToSign(Frozen):
 
 
 class Proof(Frozen):
-    """The body of post-approval: eight fields, on the wire in camelCase (real-clients 3.5)."""
+    """The body of post-approval: eight fields, on the wire in camelCase, as the shipping client sends them."""
 
     address: str
     network: str

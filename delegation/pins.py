@@ -1,7 +1,8 @@
 """Pins: which spender and which token the platform is known to use, so that a changed configuration stops the line.
 
 Known production values are built in; everything else is pinned when its first plan is agreed to. A platform answer, or
-somebody in its place, that names another spender would otherwise be an approval to a thief (onchain rule 2, A19, A20).
+somebody in its place, that names another spender would otherwise be an approval to a thief (rule 2, attacks A19
+and A20).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from delegation.models import Region
 
 PRODUCTION_HOSTS: Final = frozenset({"api.baanx.com", "card.api.live.ledger.com"})
 
-# real-clients 4.3: the production spenders, by region and network.
+# The production spenders that the shipping client and the platform's documentation name, by region and network.
 _SPENDERS: Final[dict[tuple[Region, str], str]] = {
     ("international", "linea"): "0x9dd23A4a0845f10d65D293776B792af1131c7B30",
     ("us", "linea"): "0xA90b298d05C2667dDC64e2A4e17111357c215dD2",

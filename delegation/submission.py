@@ -1,4 +1,4 @@
-"""Telling the platform: token, ownership, proof and submission, exactly once (design, rules 3 and 4)."""
+"""Telling the platform: token, ownership, proof and submission, exactly once (rules 3 and 4 of the line)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def _refused(d: Delegation, context: Context, error: GatewayError, *, repe
 
 
 async def _ask_before_repeating(d: Delegation, context: Context) -> Delegation:
-    """An answer was lost: ask the platform whether the proof was taken before offering it again (design, rule 4)."""
+    """An answer was lost: ask the platform whether it took the proof before offering it again (rule 4 of the line)."""
     context.progress("submission", "the platform's answer was lost; reading its list")
     if not filled(d.plan, "plan").listed and await _platform_agrees(d, context):
         return _accepted(d, context, "already_accepted", None)
@@ -146,7 +146,7 @@ async def _platform_agrees(d: Delegation, context: Context) -> bool:
 
 
 def renew(d: Delegation) -> Delegation:
-    """Return the delegation ready for a new token and a new signature; its approvals stand (design, rule 3)."""
+    """Return the delegation ready for a new token and a new signature; its approvals stand (rule 3 of the line)."""
     stations = ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
     return d.model_copy(update=dict.fromkeys(stations))
 
@@ -165,7 +165,7 @@ def build_statement(request: DelegationRequest, context: Context, *, nonce: str,
 
 
 def _lifetime(context: Context) -> timedelta | None:
-    # The shipping client's Solana text has no expiry line (real-clients 3.3).
+    # The shipping client's Solana text has no expiry line.
     return context.terms.lifetime if context.node.chain.family == "evm" else None
 
 

@@ -1,6 +1,6 @@
 """Verification: what the chain and the platform's list say, compared with what was asked for.
 
-"Could not check" is UNDETERMINED: never a yes and never a no (design, rule 8).
+"Could not check" is UNDETERMINED: never a yes and never a no (rule 8 of the line).
 """
 
 from __future__ import annotations

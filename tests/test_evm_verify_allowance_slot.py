@@ -33,7 +33,7 @@ async def approve_and_check(lab: Lab, token: str, amount: int = UNIT) -> Approva
 
 
 class TestFormulas:
-    # The vectors of the project's on-chain fact sheet, section 1.4.
+    # Vectors that another implementation has computed.
     @pytest.mark.parametrize(
         ("base", "slot"),
         [

@@ -1,4 +1,4 @@
-"""The attacks of the on-chain fact sheet that concern EVM approvals, each with its required outcome, on real chains."""
+"""The attacks of `tests/ATTACKS.md` that concern EVM approvals, each with its required outcome, on real chains."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace

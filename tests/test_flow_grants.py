@@ -112,7 +112,6 @@ async def test_an_amount_is_written_as_plain_digits_whatever_its_spelling(sandbo
 async def test_what_an_evm_wallet_is_asked_to_sign_is_the_calldata_of_the_shipping_client(
     sandbox: Sandbox, tmp_path: Path, amount: str, last_word: str
 ) -> None:
-    # real-clients 8.3
     async with open_line(sandbox, tmp_path, "linea") as line:
         await line.rpc.request("anvil_setCode", [LINEA_SPENDER, "0x00"])
         await line.platform.ask("POST", "/sandbox/config", {"network": "linea", "delegationContract": LINEA_SPENDER})
@@ -130,7 +129,6 @@ async def test_what_an_evm_wallet_is_asked_to_sign_is_the_calldata_of_the_shippi
 async def test_what_a_solana_wallet_is_asked_to_sign_is_the_approve_of_the_shipping_client(
     sandbox: Sandbox, tmp_path: Path, amount: str, data: str
 ) -> None:
-    # real-clients 5.1 and 8.3
     async with open_line(sandbox, tmp_path, "solana") as line:
         request = await asked(line, amount)
         message = from_bytes_versioned(base64.b64decode(request["message"]))

@@ -34,7 +34,7 @@ from delegation.gateway.models import join_wallets, read_config, read_priorities
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
-# The sample of the chain-config page (gateway-api 3), as it is: mixed checksummed and lower-case addresses.
+# The sample of the platform's chain-config page, as it is: mixed checksummed and lower-case addresses.
 CONFIG: dict[str, Any] = {
     "networks": [
         {
@@ -74,7 +74,7 @@ US_LINEA = {
     "delegationContract": "0xA90b298d05C2667dDC64e2A4e17111357c215dD2",
 }
 
-# The samples of the external-wallet pages (real-clients 8.1).
+# The samples of the platform's external-wallet pages.
 EVM_ADDRESS = "0x3a11a86cf218c448be519728cd3ac5c741fb3424"
 SOLANA_ADDRESS = "DYw8jCTfwHNRJhhmFcbXvVDTqWMEVFBX6ZKUmG5CNSKK"
 WALLETS: list[dict[str, Any]] = [
@@ -318,7 +318,7 @@ class TestWallets:
 
 NESTED = json.dumps({"message": json.dumps({"error": {"status": 500, "message": "boom", "errorCode": None}})})
 DUPLICATE = json.dumps({"message": json.dumps({"error": "Duplicate onboardingId", "details": ["it is used"]})})
-# gateway-api 1.4, one line a shape.
+# The shapes that the platform documents and those it has been seen to use, one a line.
 BODIES = [
     ('{"error": "bad_amount", "error_description": "wrong", "details": {"amount": "too small"}}', ["bad_amount", "wrong", "amount: too small"]),  # noqa: E501
     ('{"message": "Not authenticated"}', ["Not authenticated"]),

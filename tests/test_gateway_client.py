@@ -46,7 +46,7 @@ PRIORITIES = [
     {"id": 553, "address": OWNER, "currency": "usdc", "network": "base", "priority": 3},
     {"id": 552, "address": OWNER, "currency": "usdt", "network": "ethereum", "priority": 2},
 ]
-# The approve hash of real-clients 8.1 in the body of real-clients 3.5, with a signature of the right length.
+# The approve hash of the platform's own sample, in the body as the shipping client sends it.
 PROOF = Proof(
     address=OWNER,
     network="linea",

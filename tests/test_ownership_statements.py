@@ -1,6 +1,6 @@
 """Ownership statements: the platform's text byte for byte, EIP-4361 read strictly, and nothing that can be forged.
 
-A22 to A27, A46 and the rule numbers are those of the attack and rule lists this project is held against.
+A22 to A27 and A46 are attacks of `tests/ATTACKS.md`, and rules those of `chains/RULES.md`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The attacks of the project's on-chain fact sheet in their Solana forms, each with its required outcome.
+"""The attacks of `tests/ATTACKS.md` in their Solana forms, each with its required outcome.
 
 They run on a real chain with the token programs of the main network (`batch` included). What a real chain cannot be
 brought to do, a program that calls Approve, or a look-alike program that succeeds, is told by a node that lies.

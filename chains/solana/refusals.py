@@ -84,7 +84,7 @@ def check_owner(token: Token, owner: str, address: str, account: TokenAccount) -
 def check_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
     """Raise a `RefusedError`, or an `InputError`, if this approval must not be made.
 
-    Source: rules 4, 32 and 33 of the delegation rules, and the processors of SPL Token and Token-2022.
+    Source: rules 4, 32 and 33, and the processors of SPL Token and Token-2022.
     """
     if not 0 <= intent.amount <= MAX_UINT64:
         raise InvalidAmountError("The amount is larger than Solana can hold.", expected=MAX_UINT64, found=intent.amount)

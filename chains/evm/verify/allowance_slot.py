@@ -1,6 +1,6 @@
 """Where a token keeps an allowance in its storage: found by an access list, matched with formulas, and then tried.
 
-A slot is claimed only if all of it fits (onchain facts 1.5, rule 21): reading the allowance touches it, a formula that
+A slot is claimed only if all of it fits (rule 21): reading the allowance touches it, a formula that
 holds for two pairs gives it, a value put there for the length of one call is what `allowance` then answers, and what is
 there is what `allowance` answers. Everything else is "not found", which says nothing against the approval.
 """
@@ -25,7 +25,7 @@ Order = Literal["solidity", "vyper"]
 # ERC-7201 roots: OpenZeppelin 5's ERC20 keeps allowances one after its root, M0's tokens (mUSD) at theirs.
 _OPENZEPPELIN_5: Final = 0x52C63247E1F47DB19D5CE0460030C497F067CA4CEBF71BA98EEADABE20BACE00 + 1
 _M0: Final = 0xCBBE23EFB65C1EABA394256C463812C20ABDB5376E247EBA1D0E1E92054DA100
-# The bases of the tokens that cards are paid with come first (onchain facts 1.4), because trying costs time.
+# The bases of the tokens that cards are paid with come first, because trying costs time.
 _KNOWN_BASES: Final = (10, 5, 52, 1, 53, _OPENZEPPELIN_5, _M0)
 _LAST_BASE: Final = 300
 

@@ -20,7 +20,7 @@ from delegation.sandbox.platform.second_judge import ask_second_judge, require_a
 from delegation.sandbox.platform.state import PlatformState, ReceivedProof
 from delegation.sandbox.world import WorldNetwork
 
-# What a tenant with Algorand cards gets: no chain id, no spender, no tokens. Clients must skip it (real-clients 4.1).
+# What a tenant with Algorand cards gets: no chain id, no spender, no tokens. Clients must skip it.
 _ALGORAND = {"network": "algorand", "environment": "sandbox", "program": "CIEBQw=="}
 
 
@@ -60,7 +60,7 @@ async def get_token(request: Request) -> Response:
     address, network = check_faucet_request(context.state, query.get("address"), query.get("network"))
     status = await drip(context.state, context.chains, address, network)
     issued = context.state.issue_token()
-    # 207 says that there is a token but no gas; the name of the third field is not published (gateway-api 2).
+    # 207 says that there is a token but no gas; the name of the third field is not published.
     answer = {"token": issued.token, "nonce": issued.nonce, "faucetStatus": status}
     return JSONResponse(answer, 200 if status == "confirmed" else 207)
 

@@ -1,4 +1,4 @@
-"""The gas faucet: once per user across all networks, and never in the way of the token (gateway-api 2)."""
+"""The gas faucet: once per user across all networks, and never in the way of the token, as it is documented."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a proof from Solana is true: the statement, its signature, and the approve in the transaction.
 
 Like the platform, it indexes only the plain `Approve` at the top level of a transaction, not `ApproveChecked`, and no
-transaction that makes the token account with `CreateIdempotent` (real-clients 5.1).
+transaction that makes the token account with `CreateIdempotent`, as the real one is known to.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _EVM_PATTERNS = {
     "txHash": re.compile(r"0x[a-fA-F0-9]{64}"),
     "sigHash": re.compile(r"0x[a-fA-F0-9]{130}"),
 }
-# Judged by what it decodes to: 64 bytes are not always 87 or 88 characters (gateway-api 5).
+# Judged by what it decodes to: 64 bytes are not always 87 or 88 characters.
 _SOLANA_SIZES = {"address": 32, "txHash": 64, "sigHash": 64}
 
 
