@@ -72,10 +72,10 @@ GRANT = f"grant --currency usdc --amount 5 --owner {OWNER} --network"
 @pytest.mark.parametrize(
     ("error", "arguments", "expected"),
     [
-        (NodeUnreachableError("x"), f"{GRANT} linea", "Name another node with --rpc."),
-        (RpcError("x", code=1), f"{GRANT} linea --rpc https://one.example", "Name another node with --rpc."),
-        (ContradictionError("x"), "resume", "Name another node with --rpc."),
-        (WrongChainError("x"), "verify 0xab", "Name another node with --rpc."),
+        (NodeUnreachableError("x"), f"{GRANT} linea", "Another node is named with --rpc."),
+        (RpcError("x", code=1), f"{GRANT} linea --rpc https://one.example", "Another node is named with --rpc."),
+        (ContradictionError("x"), "resume", "Another node is named with --rpc."),
+        (WrongChainError("x"), "verify 0xab", "Another node is named with --rpc."),
         (NodeUnreachableError("x"), "networks", ""),
         (KeyFileError("x"), "resume", "The wallet is named with --wallet: a key file, or KIND:FILE."),
         (KeyFileError("x"), "status --network linea --currency usdc --owner x", ""),
@@ -90,7 +90,7 @@ GRANT = f"grant --currency usdc --amount 5 --owner {OWNER} --network"
         (NoGasError("x"), "resume", ""),
         (FeeTooHighError("x"), f"{GRANT} linea", ""),
         (RateLimitedError("x"), f"{GRANT} linea", ""),
-        (UnknownDelegationError("x"), "show abc", "See them with: delegation list"),
+        (UnknownDelegationError("x"), "show abc", "The list is shown by: delegation list"),
         (OwnerBusyError("x", found="0123"), f"{GRANT} linea", "Finish it with: delegation resume 0123"),
         (JournalConflictError("x", found="0123"), "resume", "See it with: delegation show 0123"),
         (ConflictError("x"), f"{GRANT} linea", "They are shown by: delegation wallets"),
@@ -112,7 +112,7 @@ def test_what_to_type_follows_from_the_error_and_from_the_command_that_met_it(
     [
         (NoGasError("x"), ""),  # `resume` has no --faucet: a second grant would be another delegation
         (OtherDelegateError("x"), ""),
-        (NodeUnreachableError("x"), "Name another node with --rpc."),
+        (NodeUnreachableError("x"), "Another node is named with --rpc."),
         (OwnerMismatchError("x"), "Name the owner's wallet with --wallet."),
         (TransactionPendingError("x"), ""),
         (ConflictError("x"), "They are shown by: delegation wallets and delegation show abcdef012345"),

@@ -52,15 +52,15 @@ def _table(
         return f"They are shown by: {session.command('wallets')}{shown}"
 
     return (
-        (NodeError, "--rpc", lambda _: "Name another node with --rpc."),
-        (WrongChainError, "--rpc", lambda _: "Name another node with --rpc."),
+        (NodeError, "--rpc", lambda _: "Another node is named with --rpc."),
+        (WrongChainError, "--rpc", lambda _: "Another node is named with --rpc."),
         (KeyFileError, "--wallet", lambda _: "The wallet is named with --wallet: a key file, or KIND:FILE."),
         (OwnerMismatchError, "--wallet", lambda _: "Name the owner's wallet with --wallet."),
         (OtherDelegateError, "--overwrite-delegate", lambda _: "That is the option --overwrite-delegate."),
         (NoGasError, "--faucet", lambda _: "With --faucet the platform is asked for a little gas first."),
         (PinMismatchError, None, pinned_otherwise),
         (ConflictError, None, platform_disagrees),
-        (UnknownDelegationError, None, lambda _: f"See them with: {session.command('list')}"),
+        (UnknownDelegationError, None, lambda _: f"The list is shown by: {session.command('list')}"),
         (OwnerBusyError, None, lambda error: f"Finish it with: {session.command('resume', str(error.found))}"),
         (JournalConflictError, None, lambda error: f"See it with: {session.command('show', str(error.found))}"),
     )
