@@ -26,6 +26,7 @@ DelegationError
 │   └── UnexpectedAnswerError     an answer that cannot be read
 ├── JournalError
 │   ├── UnknownDelegationError    yours: no delegation of this id is in the journal
+│   ├── NewerVersionError         yours: a newer version of this toolkit wrote it; this one only reads it, if at all
 │   ├── JournalConflictError      another process carried this delegation on at the same time
 │   └── OwnerBusyError            another delegation of this owner has a signed approval that is not settled
 └── SandboxError                  the sandbox could not be set up or has stopped
@@ -180,6 +181,11 @@ class JournalError(DelegationError):
 
 class UnknownDelegationError(JournalError):
     """No delegation of this id is in the journal."""
+
+
+class NewerVersionError(JournalError):
+    """A newer version of this toolkit wrote this journal or delegation, which is left as it is; `found` is its version
+    and `expected` the newest that is known here."""
 
 
 class JournalConflictError(JournalError):

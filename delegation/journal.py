@@ -7,119 +7,64 @@ and an owner's network has at most one approval in flight.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from pydantic import ValidationError
-
-from delegation.errors import JournalConflictError, JournalError, OwnerBusyError, UnknownDelegationError
+from delegation.databases import Database, NotUniqueError, Rows, SqlAlchemyDatabase, SqliteDatabase
+from delegation.errors import (
+    JournalConflictError,
+    JournalError,
+    NewerVersionError,
+    OwnerBusyError,
+    UnknownDelegationError,
+)
+from delegation.migrations import VERSION, migrate, read_document
 from delegation.models import Delegation, utc_now
 
-_SCHEMA: Final = (
+_SELECT: Final = "SELECT id, revision, created_at, in_flight, document FROM delegations"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A delegation of the journal whose document cannot be read here; it hides only itself, and nothing of it is lost.
+
+    `created_at`, `network` and `owner` are known as far as the row says so beside its document: the last two only if
+    `in_flight`, that is, if it may have an approval on the chain that has not settled. `problem` says why it cannot be
+    read and `hint` what to do.
     """
-    CREATE TABLE IF NOT EXISTS delegations (
-        id TEXT PRIMARY KEY,
-        revision INTEGER NOT NULL,
-        created_at TEXT NOT NULL,
-        in_flight TEXT UNIQUE,
-        document TEXT NOT NULL
-    )
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS pins (
-        subject TEXT PRIMARY KEY,
-        value TEXT NOT NULL,
-        pinned_at TEXT NOT NULL
-    )
-    """,
-)
 
+    id: str
+    created_at: datetime | None
+    network: str | None
+    owner: str | None
+    in_flight: bool
+    problem: str
+    hint: str
 
-class _NotUniqueError(Exception):
-    """A statement broke a uniqueness rule."""
-
-
-class _Database(Protocol):
-    def run(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """Run one statement in its own durable transaction and return its rows."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class _Sqlite:
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # The file holds signed transactions and live tokens: it is ours alone from its first byte on.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise JournalError(f"Others can read the journal {path}.", hint=f"Run: chmod 600 {path}")
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        # Rule 10: on disk before it is broadcast, also when the power fails.
-        self._connection.execute("PRAGMA synchronous = FULL")
-
-    def run(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        try:
-            return self._connection.execute(statement, values).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise _NotUniqueError from error
-        except sqlite3.Error as error:
-            raise _failed(error) from error
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class _SqlAlchemy:
-    def __init__(self, url: str) -> None:
-        try:
-            from sqlalchemy import create_engine, exc
-        except ImportError as error:
-            raise _not_installed() from error
-        try:
-            self._engine = create_engine(url, hide_parameters=True)
-        except ImportError as error:
-            raise _not_installed() from error
-        except exc.SQLAlchemyError:
-            # Not quoted: the URL may hold a password.
-            raise JournalError("This is not the URL of a database.", hint="Correct journal in the profile.") from None
-
-    def run(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        from sqlalchemy import text
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-        try:
-            with self._engine.begin() as connection:
-                result = connection.execute(text(statement), values)
-                return [tuple(row) for row in result] if result.returns_rows else []
-        except IntegrityError as error:
-            raise _NotUniqueError from error
-        except SQLAlchemyError as error:
-            raise _failed(error) from None
-
-    def close(self) -> None:
-        self._engine.dispose()
+    @property
+    def error(self) -> JournalError:
+        """The error to raise where this delegation was asked for."""
+        return JournalError(f"Delegation {self.id} cannot be read. {self.problem}", hint=self.hint, found=self.id)
 
 
 class Journal:
     """Delegations and first-use pins in one database. Open it with `open_journal`."""
 
-    def __init__(self, database: _Database) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        for statement in _SCHEMA:
-            self._database.run(statement, {})
+        self._version = migrate(database)
 
     def save(self, delegation: Delegation) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
-        Raises `JournalConflictError` if another process saved it since it was loaded, and `OwnerBusyError` if it has
-        an approval in flight while another delegation of this owner on this network has one too.
+        Raises `JournalConflictError` if another process saved it since it was loaded, `OwnerBusyError` if it has an
+        approval in flight while another delegation of this owner on this network has one too, and `NewerVersionError`
+        if a newer version of this toolkit has changed the journal.
         """
+        self._require_writable()
         saved = delegation.model_copy(update={"revision": delegation.revision + 1})
         values = {
             "id": saved.id,
@@ -144,50 +89,56 @@ class Journal:
                 """,
                 values,
             )
-        except _NotUniqueError:
+        except NotUniqueError:
             raise self._not_unique(saved, values["in_flight"]) from None
         if not written:
             raise _conflict(saved)
         return saved
 
     def _not_unique(self, delegation: Delegation, in_flight: object) -> JournalError:
-        holders = self._database.run(
-            "SELECT id FROM delegations WHERE in_flight = :in_flight AND id <> :id",
-            {"in_flight": in_flight, "id": delegation.id},
-        )
+        holders = self._select("WHERE in_flight = :in_flight AND id <> :id", in_flight=in_flight, id=delegation.id)
         if not holders:
             return _conflict(delegation)
-        holder = holders[0][0]
+        holder = holders[0]
+        state = "has an approval" if isinstance(holder, Delegation) else "cannot be read, and may have an approval"
         return OwnerBusyError(
-            f"Delegation {holder} of the same owner has an approval on {delegation.request.network} that has not "
+            f"Delegation {holder.id} of the same owner {state} on {delegation.request.network} that has not "
             "settled; a second one would compete with it. Nothing of this delegation was sent.",
-            hint=f"Finish delegation {holder} first.",
-            found=holder,
+            hint=f"Finish delegation {holder.id} first."
+            if isinstance(holder, Delegation)
+            else f"{holder.problem}\n{holder.hint}",
+            found=holder.id,
         )
 
     def load(self, delegation_id: str) -> Delegation:
-        """Return a delegation by its id or by the unique beginning of its id; raises `UnknownDelegationError`."""
-        rows = self._database.run(
-            "SELECT document FROM delegations WHERE substr(id, 1, :length) = :id",
-            {"id": delegation_id, "length": len(delegation_id)},
-        )
+        """Return a delegation by its id or by the unique beginning of its id.
+
+        Raises `UnknownDelegationError` if there is none, and `JournalError` if it cannot be read.
+        """
+        rows = self._select("WHERE substr(id, 1, :length) = :id", id=delegation_id, length=len(delegation_id))
         if len(rows) != 1 or not delegation_id:
             problem = "More than one delegation starts with" if rows else "The journal has no delegation"
             raise UnknownDelegationError(f"{problem} {delegation_id!r}.", hint="Look at the list of the journal.")
-        return _read(rows[0][0])
+        if isinstance(rows[0], UnreadableRow):
+            raise rows[0].error
+        return rows[0]
 
     def list(self) -> tuple[Delegation, ...]:
-        """Return all delegations, the oldest first."""
-        rows = self._database.run("SELECT document FROM delegations ORDER BY created_at, id", {})
-        return tuple(_read(row[0]) for row in rows)
+        """Return all delegations that can be read, the oldest first; the others are `unreadable`."""
+        return tuple(row for row in self._select("ORDER BY created_at, id") if isinstance(row, Delegation))
+
+    def unreadable(self) -> tuple[UnreadableRow, ...]:
+        """Return what is in the journal and cannot be read, the oldest first."""
+        return tuple(row for row in self._select("ORDER BY created_at, id") if isinstance(row, UnreadableRow))
 
     def get_pin(self, subject: str) -> str | None:
         """Return what was pinned for a subject at its first use, or None."""
-        rows = self._database.run("SELECT value FROM pins WHERE subject = :subject", {"subject": subject})
+        rows = self._ask("SELECT value FROM pins WHERE subject = :subject", {"subject": subject})
         return str(rows[0][0]) if rows else None
 
     def set_pin(self, subject: str, value: str) -> None:
-        """Pin a value, replacing an older one."""
+        """Pin a value, replacing an older one; raises `NewerVersionError` as `save` does."""
+        self._require_writable()
         self._database.run(
             """
             INSERT INTO pins (subject, value, pinned_at) VALUES (:subject, :value, :pinned_at)
@@ -200,32 +151,55 @@ class Journal:
         """Close the database."""
         self._database.close()
 
+    def _select(self, rest: str, **values: object) -> tuple[Delegation | UnreadableRow, ...]:
+        rows = self._ask(f"{_SELECT} {rest}", values)
+        return tuple(_read(*row) for row in rows)
+
+    def _ask(self, statement: str, values: dict[str, Any]) -> Rows:
+        try:
+            return self._database.run(statement, values)
+        except JournalError as error:
+            if self._version > VERSION:
+                raise _newer(self._version, "cannot be read by this one") from error
+            raise
+
+    def _require_writable(self) -> None:
+        # Asked each time: another process may have brought the journal to a newer version since it was opened.
+        version = self._database.get_version()
+        if version > VERSION:
+            raise _newer(version, "is only read by this one")
+
 
 def open_journal(location: str | Path) -> Journal:
     """Return the journal at a path or `sqlite:///` URL, or at any other SQLAlchemy URL.
 
-    Raises `JournalError` if it cannot be opened or, for a file, if others can read it.
+    A journal of an older version is brought to today's; one of a newer version is only read, and refuses to be
+    written. Raises `JournalError` if it cannot be opened or, for a file, if others can read it.
     """
-    text = str(location)
+    database = _open_database(str(location))
     try:
-        if "://" in text and not text.startswith("sqlite:///"):
-            return Journal(_SqlAlchemy(text))
-        return Journal(_Sqlite(Path(text.removeprefix("sqlite:///"))))
+        return Journal(database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _open_database(location: str) -> Database:
+    if "://" in location and not location.startswith("sqlite:///"):
+        return SqlAlchemyDatabase(location)
+    try:
+        return SqliteDatabase(Path(location.removeprefix("sqlite:///")))
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"The journal cannot be opened: {error}.", hint="Check the path and its owner.") from error
 
 
-def _not_installed() -> JournalError:
-    return JournalError(
-        "This journal URL needs SQLAlchemy and the database's driver, which are not installed.",
-        hint="Install them with: pip install 'delegation-toolkit[postgresql]'",
-    )
-
-
-def _failed(error: Exception) -> JournalError:
-    return JournalError(
-        f"The journal could not be read or written ({type(error).__name__}); nothing was sent since its last entry.",
-        hint="Check that the database can be reached and has room, then try again.",
+def _newer(version: int, what: str) -> NewerVersionError:
+    return NewerVersionError(
+        f"The journal is of version {version}, which a newer version of this toolkit made, and {what}, which knows "
+        f"version {VERSION}. Nothing was written and nothing was sent.",
+        hint="Upgrade this toolkit; nothing in the journal is lost.",
+        expected=VERSION,
+        found=version,
     )
 
 
@@ -237,11 +211,26 @@ def _conflict(delegation: Delegation) -> JournalConflictError:
     )
 
 
-def _read(document: str) -> Delegation:
+def _read(
+    identity: str, revision: int, created_at: str, in_flight: str | None, document: str
+) -> Delegation | UnreadableRow:
     try:
-        return Delegation.model_validate_json(document)
-    except ValidationError as error:
-        raise JournalError(
-            f"The journal holds a delegation that this version cannot read ({error.error_count()} fields differ).",
-            hint="It was written by another version of this toolkit; use that one to finish it.",
-        ) from None
+        return read_document(identity, revision, document)
+    except JournalError as error:
+        network, _, owner = (in_flight or "").partition(":")
+        return UnreadableRow(
+            id=identity,
+            created_at=_read_time(created_at),
+            network=network or None,
+            owner=owner or None,
+            in_flight=in_flight is not None,
+            problem=error.message,
+            hint=error.hint,
+        )
+
+
+def _read_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None  # damaged like the rest of its row

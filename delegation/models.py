@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     field_validator,
+    model_validator,
 )
 
 from chains.amounts import parse_amount
@@ -40,6 +41,7 @@ from chains.types import (
     UnsignedTransaction,
 )
 from delegation.errors import InvalidRequestError
+from delegation.formats import FORMAT, Format, upgrade
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -292,8 +294,12 @@ Station = Literal["plan", "approval", "ownership", "proof", "submission", "verif
 
 
 class Delegation(Frozen):
-    """One delegation, from request to verification. `revision` counts the times it was saved."""
+    """One delegation, from request to verification. `revision` counts the times it was saved.
 
+    A saved document of an older format is upgraded when it is read; one of a newer format raises `NewerVersionError`.
+    """
+
+    format: Format = FORMAT
     id: str
     created_at: AwareDatetime
     gateway: str
@@ -308,6 +314,13 @@ class Delegation(Frozen):
     submission: Submission | None = None
     verification: Verification | None = None
     failure: Failure | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, given: Any) -> Any:
+        # What is built in code holds its request as a value and is of today's shape; only documents are upgraded.
+        document = isinstance(given, dict) and not isinstance(given.get("request"), DelegationRequest)
+        return upgrade(given) if document else given
 
     @property
     def station(self) -> Station:

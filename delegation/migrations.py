@@ -1,0 +1,116 @@
+"""The journal's tables, version by version: the one place that changes them.
+
+A journal knows its version; `STEPS` leads from each version to the next. A new journal is made by taking all of them.
+To change the tables, write a step and add it to `STEPS`, for example
+
+    def _from_1(run: Run) -> None:
+        run("ALTER TABLE delegations ADD COLUMN lease TEXT", {})
+
+and keep a journal of the version before as tests/documents/journal-1.sqlite. A step that has been released is never
+changed. A step after which documents of a new format are written calls `rewrite_documents`.
+
+No copy is made first: a step happens as a whole or not at all, and a copy from which somebody resumes would approve
+again what the journal knows to be approved.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import ValidationError
+
+from chains.errors import ChainError
+from delegation.databases import Database, NotUniqueError, Run, Step
+from delegation.errors import JournalError, NewerVersionError
+from delegation.models import Delegation
+
+
+def _from_0(run: Run) -> None:
+    # A journal of version 0 has these tables already; a new one looks like it and has none.
+    run(
+        """
+        CREATE TABLE IF NOT EXISTS delegations (
+            id TEXT PRIMARY KEY,
+            revision INTEGER NOT NULL,
+            created_at TEXT NOT NULL,
+            in_flight TEXT UNIQUE,
+            document TEXT NOT NULL
+        )
+        """,
+        {},
+    )
+    run(
+        """
+        CREATE TABLE IF NOT EXISTS pins (
+            subject TEXT PRIMARY KEY,
+            value TEXT NOT NULL,
+            pinned_at TEXT NOT NULL
+        )
+        """,
+        {},
+    )
+    rewrite_documents(run)
+
+
+STEPS: Final[dict[int, Step]] = {0: _from_0}
+"""From each version to the next."""
+
+VERSION: Final = max(STEPS) + 1
+"""The version that this toolkit writes."""
+
+
+def migrate(database: Database) -> int:
+    """Bring a journal to the newest version and return the version it has: a higher one is left alone.
+
+    Raises `JournalError` if a step fails; the journal then is what it was.
+    """
+    version = database.get_version()
+    if version <= VERSION:
+        database.prepare()
+    while version < VERSION:
+        try:
+            database.advance(version, STEPS[version])
+        except (JournalError, NotUniqueError) as error:
+            raise JournalError(
+                f"The journal is of version {version} and could not be brought to version {version + 1} "
+                f"({error.__cause__ or error}). It is unchanged, and nothing was sent.",
+                hint="Check that the database can be written and has room, then run it again.",
+            ) from error
+        version = database.get_version()
+    return version
+
+
+def rewrite_documents(run: Run) -> None:
+    """Write every document that can be read in today's format; the others stay as they are."""
+    for identity, revision, document in run("SELECT id, revision, document FROM delegations", {}):
+        try:
+            delegation = read_document(identity, revision, document)
+        except JournalError:
+            continue  # hides only itself, now as before
+        run(
+            "UPDATE delegations SET document = :document WHERE id = :id",
+            {"document": delegation.model_dump_json(), "id": identity},
+        )
+
+
+def read_document(identity: str, revision: int, document: str) -> Delegation:
+    """Return the delegation of one row; raises `JournalError` that says what is wrong with its document."""
+    try:
+        delegation = Delegation.model_validate_json(document)
+    except NewerVersionError:
+        raise
+    except ValidationError as error:
+        # Its values are not told: the document holds live tokens.
+        places = {".".join(str(part) for part in problem["loc"]) for problem in error.errors(include_input=False)}
+        problem = f"it does not fit at {', '.join(sorted(places)[:3])}" if places - {""} else "it is no whole document"
+    except (ChainError, ValueError) as error:
+        problem = f"it holds a value that nothing can mean ({type(error).__name__})"
+    else:
+        if (delegation.id, delegation.revision) == (identity, revision):
+            return delegation
+        problem = "it is the document of another delegation or revision"
+    raise JournalError(
+        f"Its entry is damaged, or another version of this toolkit wrote it: {problem}.",
+        hint="It is kept as it is. Read it with the version of this toolkit that wrote it; what the chain holds is "
+        "shown by: delegation status",
+    )
