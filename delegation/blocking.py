@@ -70,5 +70,5 @@ async def _delegate(
         with interruptible():
             agree(plan)
 
-    async with open_context(settings, network, name=profile, wallet=key, agree=ask) as context:
+    async with open_context(settings, network, wallet=key, agree=ask) as context:
         return await carry(new_delegation(request, context), context)

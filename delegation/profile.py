@@ -32,6 +32,7 @@ from delegation.models import Frozen, Region
 # Secrets that may stand in the environment instead of the file.
 _ENVIRONMENT: Final = {"client_key": "DELEGATION_CLIENT_KEY", "access_token": "DELEGATION_ACCESS_TOKEN"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_NAME_RULE: Final = "Use letters, digits, '-', '_' and '.'."
 
 
 _Url = Annotated[str, AfterValidator(parse_node_url)]
@@ -65,14 +66,24 @@ class Profile(Frozen):
     """One platform account with the nodes and wallets that go with it.
 
     `wallets` names the default wallet of each family as `chains.wallets.load_wallet` takes it. `journal` is a path or a
-    database URL; by default a file beside the profile.
+    database URL; by default a file of the profile's name beside the profiles. The name itself is never in the file: it
+    is what the file is called.
     """
 
+    name: str = Field(default="default", exclude=True)
     gateway: GatewaySettings
     networks: dict[str, NetworkSettings] = Field(default_factory=dict)
     wallets: dict[Family, str] = Field(default_factory=dict)
     ownership: OwnershipSettings = OwnershipSettings()
     journal: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_word(cls, name: str) -> str:
+        # It names files, so that it must not lead elsewhere.
+        if not _NAME.fullmatch(name):
+            raise ValueError(_NAME_RULE)
+        return name
 
     @field_validator("networks")
     @classmethod
@@ -123,13 +134,13 @@ def home() -> Path:
 def profile_path(name: str) -> Path:
     """Return the file of a profile; raises `ProfileError` for a name that is not a plain word."""
     if not _NAME.fullmatch(name):
-        raise ProfileError(f"{name!r} cannot be the name of a profile.", hint="Use letters, digits, '-', '_' and '.'.")
+        raise ProfileError(f"{name!r} cannot be the name of a profile.", hint=_NAME_RULE)
     return home() / "profiles" / f"{name}.json"
 
 
-def journal_location(name: str, profile: Profile) -> str:
-    """Return where the journal of a profile is: as the profile says, or a file beside it."""
-    return profile.journal or str(home() / "journals" / f"{name}.sqlite")
+def journal_location(profile: Profile) -> str:
+    """Return where the journal of a profile is: as the profile says, or a file of the profile's name."""
+    return profile.journal or str(home() / "journals" / f"{profile.name}.sqlite")
 
 
 def load_profile(name: str = "default") -> Profile:
@@ -151,14 +162,14 @@ def load_profile(name: str = "default") -> Profile:
         ) from None
     except OSError as error:
         raise ProfileError(f"The profile {path} cannot be read: {error.strerror}.") from error
-    profile, problems = _read(content)
+    profile, problems = _read(name, content)
     if profile is None:
         # Raised out here, because the readers' own errors hold the text and with it the access token.
         raise ProfileError(f"The profile {path} cannot be used. {problems}.", hint="The README shows what it holds.")
     return profile
 
 
-def _read(text: bytes) -> tuple[Profile | None, str]:
+def _read(name: str, text: bytes) -> tuple[Profile | None, str]:
     """Return the profile, or None and what is wrong with the text in words that name no value."""
     try:
         content = decode_json(text)
@@ -166,10 +177,14 @@ def _read(text: bytes) -> tuple[Profile | None, str]:
         return None, f"It is not JSON: {error.msg} (line {error.lineno})"
     except ValueError:
         return None, "It is not JSON"
-    if isinstance(content, dict) and isinstance(content.setdefault("gateway", {}), dict):
-        content["gateway"] |= {
-            name: os.environ[variable] for name, variable in _ENVIRONMENT.items() if os.environ.get(variable)
-        }
+    if isinstance(content, dict):
+        if "name" in content:
+            return None, "name: A profile is called what its file is called; leave this out"
+        content["name"] = name
+        if isinstance(content.setdefault("gateway", {}), dict):
+            content["gateway"] |= {
+                secret: os.environ[variable] for secret, variable in _ENVIRONMENT.items() if os.environ.get(variable)
+            }
     try:
         return Profile.model_validate(content), ""
     except ValidationError as error:
@@ -180,7 +195,10 @@ def _read(text: bytes) -> tuple[Profile | None, str]:
 
 
 def save_profile(name: str, profile: Profile) -> Path:
-    """Write a profile to its file, mode 0600, and return the path."""
+    """Write a profile to the file of this name, mode 0600, and return the path.
+
+    It is loaded by this name again, whatever it was called before; what it was called is not written.
+    """
     path = profile_path(name)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_secret_file(path, profile.model_dump_json(indent=2, exclude_none=True) + "\n", overwrite=True)
@@ -189,24 +207,26 @@ def save_profile(name: str, profile: Profile) -> Path:
 
 @asynccontextmanager
 async def open_context(
-    profile: Profile,
+    profile: Profile | str,
     network: str,
     *,
-    name: str = "default",
     wallet: Wallet | None = None,
     rpc_url: str | None = None,
     **rest: Any,
 ) -> AsyncIterator[Context]:
     """Open what the line needs for one network, and close it at the end.
 
-    `rpc_url` takes the place of the profile's node; `rest` are further fields of `Context`, such as `agree`.
+    `profile` is one or the name of one; its platform is asked, and its journal and pins are used. `rpc_url` takes the
+    place of the profile's node; `rest` are further fields of `Context`, such as `agree`.
     """
+    if isinstance(profile, str):
+        profile = load_profile(profile)
     chain = profile.chain(network)
     if rpc_url is not None:
         require_node_url(rpc_url)
     node = open_node(chain, rpc_url)
     gateway = profile.gateway_door()
-    journal = open_journal(journal_location(name, profile))
+    journal = open_journal(journal_location(profile))
     try:
         yield Context(
             gateway=gateway, node=node, journal=journal, terms=profile.statement_terms(), wallet=wallet, **rest

@@ -24,7 +24,7 @@ async def verify(network: str, currency: str, transaction: str, owner: str, amou
     profile = load_profile(profile_name)
     chain = profile.chain(network)
     urls = [chain.rpc_url]
-    asset = await find_claimed_asset(chain, currency, rpc_urls=urls, profile=profile, profile_name=profile_name)
+    asset = await find_claimed_asset(chain, currency, rpc_urls=urls, profile=profile)
     claim = Claim(approval=claim_approval(chain, asset, transaction, owner=owner, amount=parse_amount(amount)))
     report = await verify_claim(claim, urls)
     for label, words in describe_report(report):

@@ -35,12 +35,12 @@ class ClaimedAsset:
 
 
 @contextmanager
-def open_pins(profile: Profile | None, name: str, region: Region | None) -> Iterator[Pins]:
+def open_pins(profile: Profile | None, region: Region | None) -> Iterator[Pins]:
     """Open the pins of a profile, or without one those that are built in for production in a region."""
     if profile is None:
         yield Pins(NoPins(), f"https://{min(PRODUCTION_HOSTS)}", region or "international")
         return
-    journal = open_journal(journal_location(name, profile))
+    journal = open_journal(journal_location(profile))
     try:
         yield Pins(journal, profile.gateway.base_url, profile.gateway.region)
     finally:
@@ -53,7 +53,6 @@ async def find_claimed_asset(
     *,
     rpc_urls: Sequence[str],
     profile: Profile | None = None,
-    profile_name: str = "default",
     region: Region | None = None,
     token: str | None = None,
     spender: str | None = None,
@@ -70,7 +69,7 @@ async def find_claimed_asset(
         profile = profile.model_copy(update={"gateway": profile.gateway.model_copy(update={"region": region})})
     given_spender = None if spender is None else parse_address(chain, spender)
     symbol = (currency or "token").lower()
-    with open_pins(profile, profile_name, region) as pins:
+    with open_pins(profile, region) as pins:
         pinned_token, pinned_spender = pins.find_pinned(chain.name, symbol)
         asset_from: Source = "pinned"
         spender_from: Source = "pinned"

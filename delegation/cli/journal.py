@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from delegation.cli.session import DONE, Session, command
 
 if TYPE_CHECKING:
-    from delegation.journal import Journal
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from delegation.journal import Journal, UnreadableRow
     from delegation.models import Delegation
 
 
@@ -20,16 +23,23 @@ async def list_command(session: Session) -> int:
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
-    journal = open_journal(journal_location(session.profile_name, session.load_profile()))
-    delegations = journal.list()
-    journal.close()
+    journal = open_journal(journal_location(session.load_profile()))
+    try:
+        delegations, unreadable = journal.list(), journal.unreadable()
+    finally:
+        journal.close()
     if session.as_json:
-        session.print_document({"delegations": [d.public_document() for d in delegations]})
+        session.print_document(
+            {
+                "delegations": [d.public_document() for d in delegations],
+                "unreadable": [_unreadable_document(row) for row in unreadable],
+            }
+        )
         return DONE
     rows = [
         (
             d.id,
-            f"{d.created_at:%Y-%m-%d %H:%M}",
+            _minute(d.created_at),
             d.request.network,
             f"{d.request.amount:f} {d.request.currency.upper()}",
             d.request.owner,
@@ -37,10 +47,15 @@ async def list_command(session: Session) -> int:
         )
         for d in delegations
     ]
+    rows += [
+        (row.id, _minute(row.created_at), row.network or "?", "?", row.owner or "?", "cannot be read")
+        for row in unreadable
+    ]
     if rows:
         session.print_table(("ID", "MADE (UTC)", "NETWORK", "ALLOWANCE", "OWNER", "STATE"), rows)
     else:
         session.say("The journal is empty.")
+    _tell_unreadable(session, unreadable)
     return DONE
 
 
@@ -65,9 +80,11 @@ async def show_command(session: Session, /, delegation_id: str) -> int:
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
-    journal = open_journal(journal_location(session.profile_name, session.load_profile()))
-    delegation = journal.load(delegation_id)
-    journal.close()
+    journal = open_journal(journal_location(session.load_profile()))
+    try:
+        delegation = journal.load(delegation_id)
+    finally:
+        journal.close()
     if session.as_json:
         session.print_document(delegation.public_document())
     else:
@@ -96,15 +113,18 @@ async def resume_command(
     from delegation.profile import journal_location
 
     profile = session.load_profile()
-    journal = open_journal(journal_location(session.profile_name, profile))
+    journal = open_journal(journal_location(profile))
     try:
+        unreadable = journal.unreadable() if delegation_id is None else ()
+        _tell_unreadable(session, unreadable)
         delegation = _only_unfinished(session, journal) if delegation_id is None else journal.load(delegation_id)
     finally:
         journal.close()
     if delegation is None:
-        session.say("Nothing to resume: every delegation of the journal is finished.")
+        session.say(f"Nothing to resume: every {'other ' if unreadable else ''}delegation of the journal is finished.")
         if session.as_json:
-            session.print_document({"id": None, "station": "done"})
+            rows = [_unreadable_document(row) for row in unreadable]
+            session.print_document({"id": None, "station": "done", "unreadable": rows})
         return DONE
     request = delegation.request
     states = {"done": "is finished; verifying it again", "failed": "has failed"}
@@ -121,8 +141,36 @@ async def resume_command(
         return await carry_and_report(session, delegation, context)
 
 
+def _minute(time: datetime | None) -> str:
+    return "?" if time is None else f"{time:%Y-%m-%d %H:%M}"
+
+
+def _tell_unreadable(session: Session, unreadable: Sequence[UnreadableRow]) -> None:
+    """Say of each row that cannot be read why, and what to do; rows of one kind are told together."""
+    advice: dict[tuple[str, str], list[str]] = {}
+    for row in unreadable:
+        advice.setdefault((row.problem, row.hint), []).append(row.id)
+    for (problem, hint), ids in advice.items():
+        session.insist(f"Cannot be read: {', '.join(ids)}. {problem}\n{hint}")
+
+
+def _unreadable_document(row: UnreadableRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "created_at": None if row.created_at is None else row.created_at.isoformat(),
+        "network": row.network,
+        "owner": row.owner,
+        "in_flight": row.in_flight,
+        "problem": row.problem,
+        "hint": row.hint,
+    }
+
+
 def _only_unfinished(session: Session, journal: Journal) -> Delegation | None:
-    """Return the delegation that is not finished, or None; raises `InvalidRequestError` if there are several."""
+    """Return the delegation that is not finished, or None; raises `InvalidRequestError` if there are several.
+
+    Those that cannot be read are left out.
+    """
     from delegation.errors import InvalidRequestError
     from delegation.intents import find_newer
 

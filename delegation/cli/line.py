@@ -82,7 +82,6 @@ def open_session_context(
     return open_context(
         profile,
         network,
-        name=session.profile_name,
         wallet=wallet,
         rpc_url=rpc_url,
         progress=session.progress,

@@ -23,7 +23,7 @@ async def networks_command(session: Session, /, *, trust: str | None, yes: bool)
 
     profile = session.load_profile()
     gateway = profile.gateway_door()
-    journal = open_journal(journal_location(session.profile_name, profile))
+    journal = open_journal(journal_location(profile))
     try:
         config = await gateway.get_networks()
         pins = Pins(journal, gateway.base_url, gateway.region)

@@ -27,7 +27,7 @@ async def status_command(
     chain = profile.chain(network)
     owner = parse_address(chain, owner)
     other_spender = parse_address(chain, spender) if spender is not None else None
-    async with open_context(profile, chain.name, name=session.profile_name, rpc_url=rpc_url) as context:
+    async with open_context(profile, chain.name, rpc_url=rpc_url) as context:
         asset = find_asset(await context.gateway.get_networks(), chain.name, currency.lower())
         if other_spender is None:
             context.pins.require(asset)

@@ -217,7 +217,7 @@ async def _find_claim(
             f"The claim is not whole: {', '.join(missing)} is missing.",
             hint="A transaction is verified against who is said to have approved how much of what, and where.",
         )
-    return await _claim_from_options(session, profile, subject, options)
+    return await _claim_from_options(profile, subject, options)
 
 
 def _find_delegation(session: Session, profile: Profile | None, subject: str) -> Delegation | None:
@@ -230,19 +230,23 @@ def _find_delegation(session: Session, profile: Profile | None, subject: str) ->
 
     if profile is None:
         return None
-    journal = open_journal(journal_location(session.profile_name, profile))
+    journal = open_journal(journal_location(profile))
     try:
         newest_first = reversed(journal.list())
         found = next((d for d in newest_first if d.approvals and d.approvals[-1].hash == subject), None)
         if found is None and len(subject) < _SHORTEST_HASH:
             found = journal.load(subject)
+        unreadable = journal.unreadable() if found is None else ()
     finally:
         journal.close()
+    if unreadable:
+        ids = ", ".join(row.id for row in unreadable)
+        session.insist(f"This transaction may be of a delegation of the journal that cannot be read: {ids}.")
     return found
 
 
 async def _claim_from_options(
-    session: Session, profile: Profile | None, subject: str, options: dict[str, Any]
+    profile: Profile | None, subject: str, options: dict[str, Any]
 ) -> tuple[Claim, tuple[str, ...]]:
     from chains import get_chain
     from chains.amounts import parse_amount
@@ -262,7 +266,6 @@ async def _claim_from_options(
         options["currency"],
         rpc_urls=urls,
         profile=profile,
-        profile_name=session.profile_name,
         region=options["region"],
         token=options["token"],
         spender=options["spender"],

@@ -21,6 +21,7 @@ _FAMILIES: tuple[Family, ...] = ("evm", "solana")
 def profile_of(document: SandboxDocument, *, journal: Path, wallets: dict[Family, str] | None = None) -> Profile:
     """Return the profile by which a running sandbox is used."""
     return Profile(
+        name=PROFILE_NAME,
         gateway=GatewaySettings(
             base_url=document.gateway.base_url,
             client_key=document.gateway.client_key,
