@@ -1,22 +1,37 @@
 """The journal: durable, ours alone, and never overwritten by a process that is behind."""
 
+import json
 import os
+import secrets
 import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chains.types import ApproveStep, SignedTransaction
-from delegation.errors import JournalConflictError, JournalError, OwnerBusyError, UnknownDelegationError
+from delegation import formats
+from delegation.errors import (
+    JournalConflictError,
+    JournalError,
+    NewerVersionError,
+    OwnerBusyError,
+    UnknownDelegationError,
+)
 from delegation.journal import Journal, open_journal
+from delegation.migrations import VERSION
 from delegation.models import Approval, Delegation, DelegationRequest
 
+DOCUMENTS = Path(__file__).parent / "documents"
+PROCESSES = Path(__file__).parent / "journal_processes.py"
 OWNER = "0x3a11a86Cf218C448bE519728cd3Ac5c741FB3424"
 
 
@@ -120,21 +135,258 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
         open_journal(path)
 
 
-def test_a_document_of_another_version_is_refused_in_words(journal: Journal, path: Path) -> None:
-    journal.save(make_delegation())
-    other = sqlite3.connect(path)
-    other.execute("UPDATE delegations SET document = replace(document, '\"request\"', '\"wish\"')")
-    other.commit()
-    other.close()
-    with pytest.raises(JournalError, match="another version"):
-        journal.list()
-
-
 @pytest.mark.parametrize("url", ["nonsense://user:SECRET@host/db", "postgresql+psycopg://u:SECRET@127.0.0.1:1/db"])
 def test_a_database_that_cannot_be_had_is_told_in_words_and_without_its_password(url: str) -> None:
     with pytest.raises(JournalError) as caught:
         open_journal(url)
     assert "SECRET" not in str(caught.value)
+
+
+def stored_journal(version: int) -> Path:
+    """Return a journal of an older version.
+
+    journal-0.sqlite: seven delegations carried against the sandbox (`delegation sandbox up`) by the toolkit as it was
+    before journals had versions, its fields `approval` and `token`; three are done (linea, solana, ethereum), two were
+    handed to a wallet that sends and never came back (base, solana), one was refused by the platform before its
+    ownership was signed (linea), one was sent and not settled (solana). Then VACUUM INTO, so that it is one file. The
+    next one is made in the same way by the last release that writes it.
+    """
+    return DOCUMENTS / f"journal-{version}.sqlite"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A journal of version 0, to be written."""
+    path = tmp_path / "old.sqlite"
+    shutil.copyfile(stored_journal(0), path)
+    path.chmod(0o600)
+    return path
+
+
+def query(path: Path, statement: str, *values: object) -> list[tuple[object, ...]]:
+    """Run a statement as somebody else does who has the file."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def documents(path: Path) -> dict[object, object]:
+    return dict(query(path, "SELECT id, document FROM delegations"))
+
+
+STATIONS = {
+    "d64c431d64a5": "done",
+    "ab371d9d82df": "done",
+    "2528b8e69d3e": "done",
+    "3e6bfb43eebd": "approval",
+    "7fa50cc5c78c": "ownership",
+    "b0fd39f2bab9": "approval",
+    "822ec4b683b0": "approval",
+}
+IN_FLIGHT = {"3e6bfb43eebd", "b0fd39f2bab9", "822ec4b683b0"}
+
+
+@pytest.mark.parametrize("version", range(VERSION))
+def test_a_journal_of_every_version_before_is_kept_and_opens_with_all_that_is_in_it(
+    version: int, tmp_path: Path
+) -> None:
+    kept = stored_journal(version)
+    assert kept.exists(), f"a new version of the journal needs a journal of version {version} as {kept}"
+    path = tmp_path / "copy.sqlite"
+    shutil.copyfile(kept, path)
+    path.chmod(0o600)
+    assert query(path, "PRAGMA user_version") == [(version,)]
+    journal = open_journal(path)
+    assert len(journal.list()) == len(documents(path)) > 0
+    assert journal.unreadable() == ()
+    journal.close()
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]
+
+
+def test_documents_of_every_format_before_are_among_them() -> None:
+    stored = [str(text) for version in range(VERSION) for text in documents(stored_journal(version)).values()]
+    assert set(range(1, formats.NEWEST)) <= {formats.version_of(json.loads(text)) for text in stored}
+    assert f"delegation/{formats.NEWEST}" == formats.FORMAT
+
+
+def test_a_journal_of_the_version_before_keeps_its_stations_hashes_locks_and_pins(old: Path) -> None:
+    before = {key: json.loads(str(text)) for key, text in documents(old).items()}
+    journal = open_journal(old)
+    listed = journal.list()
+    assert {d.id: d.station for d in listed} == STATIONS
+    assert {d.id for d in listed if d.in_flight} == IN_FLIGHT
+    for d in listed:
+        was = before[d.id]
+        assert d.model_dump(mode="json", exclude={"format", "approvals", "delegation_token"}) == {
+            name: value for name, value in was.items() if name not in {"approval", "token"}
+        }
+        assert [a.sent.hash if a.sent else None for a in d.approvals] == [
+            sent["sent"] and sent["sent"]["hash"] for sent in was["approval"]
+        ]
+        assert (d.delegation_token and d.delegation_token.token) == (was["token"] and was["token"]["token"])
+    assert (
+        journal.get_pin("127.0.0.1:35505/international/linea/spender") == "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"
+    )
+    base = next(d for d in listed if d.request.network == "base")
+    with pytest.raises(OwnerBusyError, match=base.id):
+        journal.save(with_approval_in_flight(make_delegation("new", owner=base.request.owner, network="base")))
+    assert journal.save(base).revision == base.revision + 1
+    journal.close()
+    assert all(json.loads(str(text))["format"] == formats.FORMAT for text in documents(old).values())
+
+
+def run_processes(mode: str, location: str | Path) -> list[int]:
+    """Return the numbers that the processes print."""
+    command = [sys.executable, str(PROCESSES), mode, str(location)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return [int(word) for word in ended.stdout.split()]
+
+
+def test_processes_that_open_it_at_once_migrate_it_once(old: Path) -> None:
+    query(old, "CREATE TABLE written (id TEXT)")
+    query(
+        old,
+        "CREATE TRIGGER count_writes AFTER UPDATE ON delegations BEGIN INSERT INTO written VALUES (NEW.id); END",
+    )
+    assert run_processes("race", old) == [7] * 6
+    assert sorted(query(old, "SELECT id FROM written")) == sorted((key,) for key in STATIONS)
+
+
+def test_processes_that_make_it_at_once_make_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "journal.sqlite"
+    assert run_processes("race", path) == [0] * 6
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]
+
+
+def test_a_migration_killed_after_any_of_its_statements_is_completed_by_the_next_one(old: Path) -> None:
+    # Two tables, one look at the rows, and a statement for each of the seven.
+    assert run_processes("kill", old) == [2 + 1 + 7]
+    journal = open_journal(old)
+    assert {d.id: d.station for d in journal.list()} == STATIONS
+    journal.close()
+
+
+def test_a_migration_that_fails_leaves_the_journal_as_it_was(old: Path) -> None:
+    query(
+        old,
+        "CREATE TRIGGER refuse BEFORE UPDATE ON delegations WHEN NEW.id = '822ec4b683b0' "
+        "BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    )
+    before = documents(old)
+    with pytest.raises(JournalError, match=r"of version 0 and could not be brought to version 1 \(no room\)") as raised:
+        open_journal(old)
+    assert raised.value.hint
+    assert documents(old) == before
+    assert query(old, "PRAGMA user_version") == [(0,)]
+    query(old, "DROP TRIGGER refuse")
+    journal = open_journal(old)
+    assert len(journal.list()) == 7
+    journal.close()
+
+
+def test_a_journal_of_a_newer_version_is_read_and_never_written(journal: Journal, path: Path) -> None:
+    saved = journal.save(make_delegation())
+    journal.set_pin("spender", "one")
+    journal.close()
+    query(path, f"PRAGMA user_version = {VERSION + 1}")
+    before = path.read_bytes()
+    newer = open_journal(path)
+    assert newer.list() == (saved,)
+    assert newer.load("aaaa") == saved
+    assert newer.get_pin("spender") == "one"
+    for write in (
+        lambda: newer.save(saved),
+        lambda: newer.save(make_delegation("bbbb")),
+        lambda: newer.set_pin("spender", "two"),
+    ):
+        with pytest.raises(NewerVersionError, match=f"of version {VERSION + 1}, which a newer version") as raised:
+            write()
+        assert "Upgrade this toolkit" in raised.value.hint
+        assert (raised.value.expected, raised.value.found) == (VERSION, VERSION + 1)
+    newer.close()
+    assert path.read_bytes() == before
+
+
+def test_a_newer_journal_whose_tables_are_others_says_so(path: Path) -> None:
+    open_journal(path).close()
+    query(path, "ALTER TABLE delegations RENAME TO jobs")
+    query(path, f"PRAGMA user_version = {VERSION + 1}")
+    journal = open_journal(path)
+    with pytest.raises(NewerVersionError, match="cannot be read by this one"):
+        journal.list()
+    journal.close()
+
+
+def test_a_journal_that_another_process_upgrades_meanwhile_is_no_longer_written(journal: Journal, path: Path) -> None:
+    saved = journal.save(make_delegation())
+    query(path, f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(NewerVersionError):
+        journal.save(saved)
+    assert journal.list() == (saved,)
+
+
+DAMAGED = {
+    "newer": ("replace(document, '\"delegation/2\"', '\"delegation/9\"')", "format delegation/9", "Upgrade"),
+    "truncated": ("substr(document, 1, 200)", "no whole document", "status"),
+    "field": ("replace(document, '\"request\"', '\"wish\"')", "request, wish", "version of this toolkit"),
+    "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "status"),
+    "not text": ("CAST(x'ff' || document AS TEXT)", "Its entry is damaged", "status"),
+    "in the text": ("replace(document, 'usdc', CAST(x'ff' AS TEXT))", "Its entry is damaged", "status"),
+    "of another": ('replace(document, \'"id":"bbbb"\', \'"id":"cccc"\')', "of another delegation", "status"),
+    "a number": ("7", "Its entry is damaged", "status"),
+    "nothing": ("''", "no whole document", "status"),
+}
+
+
+@pytest.mark.parametrize(("damage", "problem", "advice"), DAMAGED.values(), ids=DAMAGED)
+def test_a_row_that_cannot_be_read_hides_only_itself(
+    journal: Journal, path: Path, damage: str, problem: str, advice: str
+) -> None:
+    first, second = journal.save(make_delegation("aaaa")), make_delegation("bbbb", network="base")
+    journal.save(with_approval_in_flight(second))
+    last = journal.save(make_delegation("cccc"))
+    query(path, f"UPDATE delegations SET document = {damage} WHERE id = 'bbbb'")  # noqa: S608
+
+    assert journal.list() == (first, last)
+    (row,) = journal.unreadable()
+    assert (row.id, row.created_at, row.network, row.owner) == ("bbbb", second.created_at, "base", OWNER)
+    assert row.in_flight
+    assert problem in row.problem
+    assert advice in row.hint
+    with pytest.raises(JournalError, match="Delegation bbbb cannot be read") as raised:
+        journal.load("bb")
+    assert problem in raised.value.message
+    assert raised.value.hint == row.hint
+    assert journal.save(first).revision == 2
+
+    with pytest.raises(OwnerBusyError, match="bbbb of the same owner cannot be read, and may have an approval") as busy:
+        journal.save(with_approval_in_flight(make_delegation("dddd", network="base")))
+    assert problem in busy.value.hint
+    assert "resume bbbb" not in busy.value.hint
+
+
+def test_a_row_that_cannot_be_read_is_left_as_it_is_by_a_migration_and_keeps_its_lock(old: Path) -> None:
+    query(old, "UPDATE delegations SET document = substr(document, 1, 900), created_at = 'x' WHERE id = '3e6bfb43eebd'")
+    before = documents(old)["3e6bfb43eebd"]
+    journal = open_journal(old)
+    assert {d.id for d in journal.list()} == set(STATIONS) - {"3e6bfb43eebd"}
+    (row,) = journal.unreadable()
+    assert (row.id, row.created_at, row.network) == ("3e6bfb43eebd", None, "base")
+    assert row.owner is not None
+    with pytest.raises(OwnerBusyError, match="cannot be read"):
+        journal.save(with_approval_in_flight(make_delegation("new", owner=row.owner, network="base")))
+    journal.close()
+    assert documents(old)["3e6bfb43eebd"] == before
+
+
+def test_nothing_of_a_document_is_told_of_a_row_that_cannot_be_read(old: Path) -> None:
+    token = json.loads(str(documents(old)["7fa50cc5c78c"]))["token"]["token"]
+    query(old, "UPDATE delegations SET document = replace(document, '\"nonce\":', '\"once\":')")
+    journal = open_journal(old)
+    rows = journal.unreadable()
+    journal.close()
+    assert "7fa50cc5c78c" in {row.id for row in rows}
+    assert token not in repr(rows)
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +426,93 @@ def test_postgresql_keeps_the_same_promises(postgresql_url: str) -> None:
     journal.set_pin("spender", "two")
     assert journal.get_pin("spender") == "two"
     journal.close()
+
+
+@pytest.fixture
+def database(postgresql_url: str) -> str:
+    """The URL of an empty database of our own."""
+    name = f"d{secrets.token_hex(4)}"
+    with closing(psycopg_connect(postgresql_url)) as connection:
+        connection.autocommit = True
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgresql_url.replace("/postgres?", f"/{name}?")
+
+
+def psycopg_connect(url: str) -> Any:
+    """Return a connection of somebody else's to a database."""
+    import psycopg
+
+    return psycopg.connect(url.replace("+psycopg", ""))
+
+
+def write_old_journal(url: str) -> None:
+    """Write the journal of version 0 into a database, with the statements and rows of the file."""
+    with closing(psycopg_connect(url)) as connection, connection:
+        for (statement,) in query(stored_journal(0), "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"):
+            connection.execute(statement)
+        for row in query(stored_journal(0), "SELECT id, revision, created_at, in_flight, document FROM delegations"):
+            connection.execute("INSERT INTO delegations VALUES (%s, %s, %s, %s, %s)", row)
+
+
+def ask(url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement in PostgreSQL as somebody else does."""
+    with closing(psycopg_connect(url)) as connection, connection:
+        result = connection.execute(statement)
+        return list(result.fetchall()) if result.description else []
+
+
+def test_in_postgresql_processes_that_open_the_version_before_migrate_it_once(database: str) -> None:
+    write_old_journal(database)
+    ask(database, "CREATE TABLE written (id TEXT)")
+    ask(
+        database,
+        "CREATE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO written VALUES (NEW.id); RETURN NEW; END $$",
+    )
+    ask(database, "CREATE TRIGGER t AFTER UPDATE ON delegations FOR EACH ROW EXECUTE FUNCTION count_write()")
+    assert run_processes("race", database) == [7] * 6
+    assert sorted(ask(database, "SELECT id FROM written")) == sorted((key,) for key in STATIONS)
+    journal = open_journal(database)
+    assert {d.id: d.station for d in journal.list()} == STATIONS
+    journal.close()
+    assert ask(database, "SELECT version FROM journal_version") == [(VERSION,)]
+
+
+def test_in_postgresql_processes_that_make_it_at_once_make_one(database: str) -> None:
+    assert run_processes("race", database) == [0] * 6
+    assert ask(database, "SELECT version FROM journal_version") == [(VERSION,)]
+
+
+def test_in_postgresql_a_killed_migration_is_completed_by_the_next_one(database: str) -> None:
+    write_old_journal(database)
+    assert run_processes("kill", database) == [2 + 1 + 7]
+    journal = open_journal(database)
+    assert {d.id: d.station for d in journal.list()} == STATIONS
+    journal.close()
+
+
+def test_in_postgresql_a_migration_that_fails_leaves_the_journal_as_it_was(database: str) -> None:
+    write_old_journal(database)
+    ask(database, "ALTER TABLE delegations ADD CHECK (id <> '822ec4b683b0' OR document LIKE '%\"approval\":%')")
+    before = ask(database, "SELECT * FROM delegations ORDER BY id")
+    with pytest.raises(JournalError, match="of version 0 and could not be brought to version 1"):
+        open_journal(database)
+    assert ask(database, "SELECT * FROM delegations ORDER BY id") == before
+    assert ask(database, "SELECT version FROM journal_version") == [(0,)]
+
+
+def test_in_postgresql_a_newer_journal_is_read_and_never_written_and_a_bad_row_hides_only_itself(database: str) -> None:
+    write_old_journal(database)
+    open_journal(database).close()
+    ask(database, "UPDATE delegations SET document = '{' WHERE id = '3e6bfb43eebd'")
+    ask(database, f"UPDATE journal_version SET version = {VERSION + 1}")  # noqa: S608
+    before = ask(database, "SELECT * FROM delegations ORDER BY id")
+    journal = open_journal(database)
+    assert len(journal.list()) == 6
+    assert [row.id for row in journal.unreadable()] == ["3e6bfb43eebd"]
+    with pytest.raises(NewerVersionError):
+        journal.save(journal.load("7fa5"))
+    with pytest.raises(NewerVersionError):
+        journal.set_pin("spender", "one")
+    journal.close()
+    assert ask(database, "SELECT * FROM delegations ORDER BY id") == before
