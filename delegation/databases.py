@@ -202,5 +202,5 @@ def _not_installed() -> JournalError:
 def _failed(error: Exception) -> JournalError:
     return JournalError(
         f"The journal could not be read or written ({type(error).__name__}); nothing was sent since its last entry.",
-        hint="Check that the database can be reached and has room, then resume.",
+        hint="Check that the database can be reached and has room, then try again.",
     )

@@ -6,9 +6,13 @@ DelegationError
 ├── InvalidRequestError           yours: what was asked for cannot be done; nothing was signed or sent
 │   ├── UnsupportedError          the platform does not offer this network or currency
 │   ├── OwnerMismatchError        the wallet at hand is not the owner's
+│   ├── FullAccessError           the amount is full access, and was not asked for by that name
+│   ├── NotPinnedError            no token or spender is known, and none was named
 │   ├── NobodyAskedError          a person had to be asked, and nobody was there
 │   ├── DelegationEndedError      it was refused, or a newer delegation has taken its place: it never comes back
 │   └── ProfileError              the profile is missing, unreadable or incomplete
+│       ├── UnknownProfileError   there is no profile of this name
+│       └── NoWalletError         it names no wallet for this kind of network
 ├── DeclinedError                 yours: the plan was shown and not agreed to
 ├── OutdatedPlanError             yours to decide: what was agreed to before is out of date and must be agreed to again
 ├── PinMismatchError              the platform names another spender or token than the one pinned
@@ -57,6 +61,14 @@ class OwnerMismatchError(InvalidRequestError):
     """The wallet at hand does not hold the owner's key; `expected` is the owner, `found` the wallet's address."""
 
 
+class FullAccessError(InvalidRequestError):
+    """The amount would be treated as full access to a token, and that was not asked for by name."""
+
+
+class NotPinnedError(InvalidRequestError):
+    """No token or spender is known for a claim, and none was named; `found` is which: `token` or `spender`."""
+
+
 class NobodyAskedError(InvalidRequestError):
     """A person had to be asked, and nobody was there; nothing was signed or changed."""
 
@@ -67,6 +79,14 @@ class DelegationEndedError(InvalidRequestError):
 
 class ProfileError(InvalidRequestError):
     """The profile is missing, unreadable or incomplete."""
+
+
+class UnknownProfileError(ProfileError):
+    """There is no profile of this name."""
+
+
+class NoWalletError(ProfileError):
+    """The profile names no wallet for this kind of network, and none was named beside it."""
 
 
 class DeclinedError(DelegationError):

@@ -111,6 +111,6 @@ def read_document(identity: str, revision: int, document: str) -> Delegation:
         problem = "it is the document of another delegation or revision"
     raise JournalError(
         f"Its entry is damaged, or another version of this toolkit wrote it: {problem}.",
-        hint="It is kept as it is. Read it with the version of this toolkit that wrote it; what the chain holds is "
-        "shown by: delegation status",
+        hint="It is kept as it is. Read it with the version of this toolkit that wrote it; what the chain holds "
+        "can be read without it.",
     )

@@ -384,5 +384,5 @@ class Delegation(Frozen):
 def filled(station: _Station | None, name: str) -> _Station:
     """Return a station that must have been filled by now; raises `InvalidRequestError` if it was not."""
     if station is None:
-        raise InvalidRequestError(f"This delegation has no {name} yet.", hint="Carry it on from the journal: resume.")
+        raise InvalidRequestError(f"This delegation has no {name} yet.", hint="Carry it on first.")
     return station

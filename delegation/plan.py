@@ -9,7 +9,7 @@ from chains.amounts import format_amount, to_base_units
 from chains.errors import InvalidAmountError
 from chains.family import largest_amount, parse_address
 from chains.types import AllowanceIntent, Node, Token
-from delegation.errors import InvalidRequestError
+from delegation.errors import FullAccessError, InvalidRequestError
 from delegation.gateway.models import ExternalWallet, PlatformConfig
 from delegation.models import FULL_ACCESS, PLATFORM_MAXIMUM, DelegationRequest, Plan
 from delegation.pins import Asset
@@ -41,19 +41,19 @@ def check_request(request: DelegationRequest) -> None:
     if request.amount > PLATFORM_MAXIMUM:
         raise InvalidAmountError(
             f"{request.amount:f} is larger than the platform can hold.",
-            hint=f"The platform's own maximum is {PLATFORM_MAXIMUM}, which it treats as unlimited (--unlimited).",
+            hint=f"The platform's own maximum is {PLATFORM_MAXIMUM}, which it treats as unlimited.",
             expected=str(PLATFORM_MAXIMUM),
             found=str(request.amount),
         )
     if request.amount >= FULL_ACCESS and not request.unlimited:
-        raise InvalidRequestError(
+        raise FullAccessError(
             f"{request.amount:f} would be treated as full access to everything the wallet holds of this token.",
-            hint="If that is really meant, ask for it by name with --unlimited.",
+            hint="If that is really meant, ask for it by name: unlimited.",
         )
     if request.chain_only and request.amount:
         raise InvalidRequestError(
             "Only a revocation can leave the platform out.",
-            hint="Leave out --chain-only, or set the amount to 0.",
+            hint="Tell the platform too, or set the amount to 0.",
         )
 
 

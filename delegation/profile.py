@@ -24,7 +24,7 @@ from chains.rpc import parse_node_url, require_node_url
 from chains.types import Chain, Family, Wallet
 from chains.wallets.files import write_secret_file
 from delegation.context import Context, StatementTerms
-from delegation.errors import ProfileError
+from delegation.errors import NoWalletError, ProfileError, UnknownProfileError
 from delegation.gateway.client import Gateway
 from delegation.journal import open_journal
 from delegation.models import Frozen, Region
@@ -107,9 +107,7 @@ class Profile(Frozen):
     def default_wallet(self, family: Family) -> str:
         """Return the source of this family's default wallet; raises `ProfileError` if the profile names none."""
         if family not in self.wallets:
-            raise ProfileError(
-                f"No {family} wallet is named.", hint="Name a key file with --wallet, or put one into the profile."
-            )
+            raise NoWalletError(f"No {family} wallet is named.", hint="Name a key file, or put one into the profile.")
         return self.wallets[family]
 
     def gateway_door(self) -> Gateway:
@@ -155,10 +153,9 @@ def load_profile(name: str = "default") -> Profile:
             raise ProfileError(f"Others can read the profile {path}.", hint=f"Run: chmod 600 {path}")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ProfileError(
+        raise UnknownProfileError(
             f"There is no profile {name!r} ({path}).",
-            hint="Try the sandbox: run `delegation sandbox up` in another terminal, then use --profile sandbox. "
-            "The README shows what a profile holds.",
+            hint="The README shows what a profile holds; a running sandbox writes one that is called sandbox.",
         ) from None
     except OSError as error:
         raise ProfileError(f"The profile {path} cannot be read: {error.strerror}.") from error

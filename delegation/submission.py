@@ -84,7 +84,7 @@ async def _take_token(d: Delegation, context: Context) -> DelegationToken:
     if token.expired(context.now()):
         raise UnexpectedAnswerError(
             f"The platform's new token is good until {token.expires_at:%H:%M:%S} UTC, too soon to be used.",
-            hint="Nothing was lost: what is on chain stays. Check this machine's clock, then resume.",
+            hint="Nothing was lost: what is on chain stays. Check this machine's clock, then carry it on.",
         )
     return token
 

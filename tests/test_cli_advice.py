@@ -140,13 +140,6 @@ LEFT = {
     "chains/evm/verify/absence.py",
     "chains/evm/verify/ownership.py",
     "chains/solana/node.py",
-    "delegation/audit/assets.py",
-    "delegation/audit/claims.py",
-    "delegation/audit/nodes.py",
-    "delegation/models.py",
-    "delegation/plan.py",
-    "delegation/profile.py",
-    "delegation/submission.py",
 }
 
 _TYPED = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bdelegation (?:--profile|{'|'.join(_COMMANDS)})\b|\bresume\b")

@@ -34,6 +34,7 @@ def write(content: Any, name: str = "default") -> Path:
 
 def test_what_was_saved_is_loaded_and_is_private() -> None:
     profile = Profile(
+        name="card",
         gateway=GatewaySettings(**GATEWAY, region="us"),
         networks={"linea": NetworkSettings(rpc_url="http://127.0.0.1:1/key")},
         wallets={"evm": "/keys/card.json"},
@@ -51,7 +52,7 @@ def test_only_the_gateway_is_required_and_the_rest_has_defaults(own_home: Path) 
     terms = profile.statement_terms()
     assert profile.gateway.region == "international"
     assert (terms.domain, terms.lifetime.total_seconds()) == ("dev.api.baanx.com", 120)
-    assert journal_location("default", profile) == str(own_home / "journals" / "default.sqlite")
+    assert journal_location(profile) == str(own_home / "journals" / "default.sqlite")
     with pytest.raises(ProfileError, match="No evm wallet is named"):
         profile.default_wallet("evm")
 
@@ -128,7 +129,7 @@ def test_a_missing_profile_says_where_it_would_be_and_how_to_begin(own_home: Pat
     with pytest.raises(ProfileError) as raised:
         load_profile("card")
     assert str(own_home / "profiles" / "card.json") in raised.value.message
-    assert "delegation sandbox up" in raised.value.hint
+    assert "a running sandbox writes one" in raised.value.hint
 
 
 def test_a_directory_in_its_place_is_told_as_such(own_home: Path) -> None:

@@ -16,7 +16,7 @@ from chains.errors import NodeError, SignatureMismatchError
 from chains.family import get_decimals, largest_amount, open_rpc, parse_address, signed_from_raw
 from chains.types import Chain, Token
 from delegation.audit.claims import ClaimedApproval, Source, chain_identity
-from delegation.errors import InvalidRequestError
+from delegation.errors import InvalidRequestError, NotPinnedError
 from delegation.journal import open_journal
 from delegation.models import Region
 from delegation.pins import PRODUCTION_HOSTS, NoPins, Pins
@@ -64,7 +64,9 @@ async def find_claimed_asset(
     `InvalidRequestError` where neither is known, and `NodeError` where the decimals cannot be had.
     """
     if currency is None and token is None:
-        raise InvalidRequestError("Which token it is about must be said: with --currency, or with --token.")
+        raise InvalidRequestError(
+            "Which token it is about must be said.", hint="Name its symbol (currency), or its address (token)."
+        )
     if profile is not None and region is not None:
         profile = profile.model_copy(update={"gateway": profile.gateway.model_copy(update={"region": region})})
     given_spender = None if spender is None else parse_address(chain, spender)
@@ -91,9 +93,10 @@ async def find_claimed_asset(
         pinned_spender, spender_from = given_spender, "given"
     if pinned_token is None or pinned_spender is None:
         missing = "token" if pinned_token is None else "spender"
-        raise InvalidRequestError(
+        raise NotPinnedError(
             f"No {missing} is pinned for {symbol} on {chain.name}.",
-            hint=f"Name its address with --{missing}, or use the profile of the platform with --profile.",
+            hint="Name its address, or use the profile of a platform that has it pinned.",
+            found=missing,
         )
     return ClaimedAsset(replace(pinned_token, symbol=symbol), pinned_spender, asset_from, spender_from)
 

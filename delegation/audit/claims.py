@@ -122,7 +122,7 @@ def claim_of(d: Delegation, chain: Chain, *, domain: str | None, now: datetime) 
     approval = next((approval for approval in reversed(d.approvals) if approval.hash is not None), None)
     if approval is None or approval.hash is None:
         raise InvalidRequestError(
-            f"Delegation {d.id} has no transaction yet, so there is nothing to verify.", hint="Carry it on: resume."
+            f"Delegation {d.id} has no transaction yet, so there is nothing to verify.", hint="Carry it on first."
         )
     sent = approval.sent
     statement = None

@@ -36,11 +36,15 @@ def _table(
     from chains.errors import KeyFileError, NodeError, NoGasError, OtherDelegateError, WrongChainError
     from delegation.errors import (
         ConflictError,
+        FullAccessError,
         JournalConflictError,
+        NotPinnedError,
+        NoWalletError,
         OwnerBusyError,
         OwnerMismatchError,
         PinMismatchError,
         UnknownDelegationError,
+        UnknownProfileError,
     )
 
     def pinned_otherwise(error: ToolkitError) -> str:
@@ -56,6 +60,14 @@ def _table(
         (WrongChainError, "--rpc", lambda _: "Another node is named with --rpc."),
         (KeyFileError, "--wallet", lambda _: "The wallet is named with --wallet: a key file, or KIND:FILE."),
         (OwnerMismatchError, "--wallet", lambda _: "Name the owner's wallet with --wallet."),
+        (FullAccessError, "--unlimited", lambda _: "That is the option --unlimited."),
+        (NoWalletError, "--wallet", lambda _: "Name a key file with --wallet."),
+        (NotPinnedError, "--token", lambda error: f"That is --{error.found}, or --profile before the command."),
+        (
+            UnknownProfileError,
+            None,
+            lambda _: "Try `delegation sandbox up` in another terminal, then --profile sandbox.",
+        ),
         (OtherDelegateError, "--overwrite-delegate", lambda _: "That is the option --overwrite-delegate."),
         (NoGasError, "--faucet", lambda _: "With --faucet the platform is asked for a little gas first."),
         (PinMismatchError, None, pinned_otherwise),
