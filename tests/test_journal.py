@@ -327,14 +327,14 @@ def test_a_journal_that_another_process_upgrades_meanwhile_is_no_longer_written(
 
 DAMAGED = {
     "newer": ("replace(document, '\"delegation/2\"', '\"delegation/9\"')", "format delegation/9", "Upgrade"),
-    "truncated": ("substr(document, 1, 200)", "no whole document", "status"),
+    "truncated": ("substr(document, 1, 200)", "no whole document", "chain holds can be read"),
     "field": ("replace(document, '\"request\"', '\"wish\"')", "request, wish", "version of this toolkit"),
-    "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "status"),
-    "not text": ("CAST(x'ff' || document AS TEXT)", "Its entry is damaged", "status"),
-    "in the text": ("replace(document, 'usdc', CAST(x'ff' AS TEXT))", "Its entry is damaged", "status"),
-    "of another": ('replace(document, \'"id":"bbbb"\', \'"id":"cccc"\')', "of another delegation", "status"),
-    "a number": ("7", "Its entry is damaged", "status"),
-    "nothing": ("''", "no whole document", "status"),
+    "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "chain holds can be read"),
+    "not text": ("CAST(x'ff' || document AS TEXT)", "Its entry is damaged", "chain holds can be read"),
+    "in the text": ("replace(document, 'usdc', CAST(x'ff' AS TEXT))", "Its entry is damaged", "chain holds can be read"),
+    "of another": ('replace(document, \'"id":"bbbb"\', \'"id":"cccc"\')', "of another delegation", "chain holds can be read"),
+    "a number": ("7", "Its entry is damaged", "chain holds can be read"),
+    "nothing": ("''", "no whole document", "chain holds can be read"),
 }
 
 
