@@ -7,9 +7,14 @@ from decimal import Context, Decimal, Inexact
 from typing import Final
 
 from chains.errors import InvalidAmountError
+from chains.types import Family
 
 MAX_UINT256: Final = 2**256 - 1
 MAX_UINT64: Final = 2**64 - 1
+
+_LARGEST: Final[dict[Family, int]] = {"evm": MAX_UINT256, "solana": MAX_UINT64}
+# Some tokens count unlimited allowances down, so "unlimited" is a threshold and not the largest number.
+_UNLIMITED_FROM: Final[dict[Family, int]] = {"evm": 2**255, "solana": 2**63}
 
 # A plain decimal in ASCII: no sign, exponent, space or separator.
 _PLAIN_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -69,3 +74,13 @@ def format_amount(base_units: int, decimals: int) -> str:
     """Return base units in human units as plain digits, without an exponent and without trailing zeros."""
     text = f"{Decimal(base_units).scaleb(-decimals, context=_EXACT):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def largest_amount(family: Family) -> int:
+    """Return the largest allowance the networks of a family can hold, in base units."""
+    return _LARGEST[family]
+
+
+def is_unlimited(family: Family, amount: int) -> bool:
+    """Return whether an allowance in base units counts as unlimited: a threshold, not equality with the maximum."""
+    return amount >= _UNLIMITED_FROM[family]

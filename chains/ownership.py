@@ -125,14 +125,13 @@ def make_statement(
     `uri` is `https://{domain}` unless given. Shipping clients give EVM statements a lifetime of two minutes and
     Solana statements none. Raises `InvalidStatementError` if a value is outside the grammar or `issued_at` has no zone.
     """
-    from chains.family import parse_address
-
+    blockchain: Blockchain = "Ethereum" if chain.family == "evm" else "Solana"
     if issued_at.tzinfo is None:
         raise _invalid("issued_at", issued_at.isoformat(), "it must be an aware time, for example in UTC")
     if lifetime is not None and lifetime < timedelta(milliseconds=1):
         raise _invalid("expiration_time", str(lifetime), "a lifetime is a millisecond or longer")
     try:
-        address = parse_address(chain, owner)
+        address = _parse_address(blockchain, owner)
     except InvalidAddressError as error:
         raise _invalid("address", owner, error.message.rstrip(".")) from error
     try:
@@ -140,7 +139,7 @@ def make_statement(
     except OverflowError as error:
         raise _invalid("expiration_time", str(lifetime), "the calendar ends before it") from error
     statement = Statement(
-        blockchain="Ethereum" if chain.family == "evm" else "Solana",
+        blockchain=blockchain,
         domain=domain,
         address=address,
         statement=OWNERSHIP_SENTENCE,
@@ -292,13 +291,17 @@ def _check(statement: Statement) -> None:
         _require_host("resources", resource, _RESOURCE_URI, "RFC 3986 URIs")
 
 
-def _check_address(blockchain: Blockchain, address: str) -> None:
+def _parse_address(blockchain: Blockchain, address: str) -> str:
     if blockchain == "Ethereum":
-        from chains.evm.family import parse_address
+        from chains.evm.addresses import parse_address
     else:
-        from chains.solana.family import parse_address
+        from chains.solana.addresses import parse_address
+    return parse_address(address)
+
+
+def _check_address(blockchain: Blockchain, address: str) -> None:
     try:
-        canonical = parse_address(address)
+        canonical = _parse_address(blockchain, address)
     except InvalidAddressError as error:
         raise _invalid("address", address, error.message.rstrip(".")) from error
     if canonical != address:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from chains import get_chain
-from chains.amounts import format_amount, to_base_units
+from chains.amounts import format_amount, largest_amount, to_base_units
 from chains.errors import InvalidAmountError
-from chains.family import largest_amount, parse_address
+from chains.family import parse_address
 from chains.types import AllowanceIntent, Node, Token
 from delegation.errors import FullAccessError, InvalidRequestError
 from delegation.gateway.models import ExternalWallet, PlatformConfig

@@ -18,7 +18,8 @@ from eth_account import Account
 
 from chains import get_chain
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, verdict_of
-from chains.evm.verify.approval import check_approval, get_head
+from chains.evm.blocks import get_head
+from chains.evm.verify.approval import check_approval
 from chains.rpc import HttpRpc, Listener, Params, Rpc
 from chains.rpc.socket import open_socket_rpc
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
+import pydoc
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -80,16 +85,37 @@ def test_every_public_name_can_be_imported_and_the_list_is_sorted() -> None:
         assert getattr(chains, name) is not None
 
 
-def test_every_error_and_every_noun_is_a_public_name() -> None:
-    from chains import errors, types
-
-    defined = {
-        name
-        for module in (errors, types)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
+def test_type_checkers_are_told_the_same_homes_as_the_interpreter() -> None:
+    tree = ast.parse(Path(chains.__file__).read_text())
+    told = {
+        alias.name: (node.module, alias.asname)
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
-    assert defined <= set(chains.__all__)
+    assert told == {name: (home, name) for name, home in chains._HOMES.items()}
+
+
+def test_the_public_names_are_few_and_each_says_what_it_is_for() -> None:
+    assert len(chains.__all__) <= 30
+    for name in chains.__all__:
+        value = getattr(chains, name)
+        if callable(value) and not get_origin(value):
+            assert (value.__doc__ or "").strip(), name
+            # What a dataclass or a protocol is given where nobody wrote anything.
+            assert not value.__doc__.startswith(f"{name}("), name
+        else:
+            assert f"`{name}`" in (chains.__doc__ or ""), name
+
+
+def test_help_begins_with_an_example_that_runs() -> None:
+    assert ">>>" in (chains.__doc__ or "").split("\n\n")[1] + (chains.__doc__ or "").split("\n\n")[2]
+    failed, tried = doctest.testmod(chains)
+    assert (failed, tried) == (0, 4)
+    shown = pydoc.render_doc(chains, renderer=pydoc.plaintext)
+    assert all(name in shown for name in chains.__all__)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from chains import get_chain, open_node, verify_signed
+from chains import get_chain, open_node
 from chains.errors import (
     ChainError,
     FeeTooHighError,
@@ -27,6 +27,7 @@ from chains.errors import (
 )
 from chains.evm.codec.erc20 import decode_approve
 from chains.evm.node import PERMIT2, EvmNode
+from chains.family import verify_signed
 from chains.rpc import HttpRpc, Params
 from chains.types import (
     AllowanceIntent,

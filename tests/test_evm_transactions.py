@@ -11,12 +11,13 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains import get_chain, transaction_request, verify_signed
+from chains import get_chain
 from chains.errors import SignatureMismatchError
 from chains.evm.addresses import keccak256
 from chains.evm.codec.erc20 import decode_approve
 from chains.evm.codec.signatures import SECP256K1_ORDER
 from chains.evm.transactions import build_approve
+from chains.family import transaction_request, verify_signed
 from chains.types import EvmFee, SignedTransaction
 
 KEY = "0x" + "4c" * 32

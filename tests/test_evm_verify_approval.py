@@ -21,7 +21,8 @@ from approval_lab import (
 
 from chains import get_chain
 from chains.errors import InputError, InvalidAddressError, NodeError, RpcError, WrongChainError
-from chains.evm.verify.approval import check_approval, get_head
+from chains.evm.blocks import get_head
+from chains.evm.verify.approval import check_approval
 from chains.rpc import Rpc
 from chains.types import Block
 from delegation.sandbox.artifacts import encode_call

@@ -24,7 +24,8 @@ from eth_utils.address import to_checksum_address
 from chains import get_chain
 from chains.claims import ApprovalClaim
 from chains.errors import ContradictionError, RpcError
-from chains.evm.verify.approval import check_approval, get_head
+from chains.evm.blocks import get_head
+from chains.evm.verify.approval import check_approval
 from chains.types import Block
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chains.claims import ApprovalCheck, ApprovalClaim
 from chains.errors import ChainError
-from chains.evm.verify.approval import check_approval, get_head
+from chains.evm.blocks import get_head
+from chains.evm.verify.approval import check_approval
 from chains.rpc import HttpRpc
 from chains.rpc.transcript import Exchange, RecordingRpc, ReplayRpc, run_offline
 

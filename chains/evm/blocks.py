@@ -1,18 +1,58 @@
-"""Blocks as a node gives them, believed as far as their headers hash to what they are called."""
+"""The chain a node answers for, and its blocks, believed as far as their headers hash to what they are called."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from chains.errors import ContradictionError, NodeError, RpcError
-from chains.evm.answers import parse_hash, parse_object
+from chains.errors import ContradictionError, InputError, NodeError, RpcError, WrongChainError
+from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
 from chains.evm.codec.headers import check_header
 from chains.rpc import Rpc
-from chains.types import Block
+from chains.types import Block, Chain
 
 Found: TypeAlias = tuple[Block, Mapping[str, Any]]
 """A block's number and hash, and the fields that the node gives of it."""
+
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_TAGS: Final = ("latest", "safe", "finalized")
+
+
+async def check_chain(chain: Chain, rpc: Rpc) -> None:
+    """Raise `WrongChainError` unless the node answers for `chain`."""
+    try:
+        found = parse_quantity("eth_chainId", await rpc.request("eth_chainId"))
+    except RpcError as error:
+        if not is_method_missing(error):
+            raise
+        raise WrongChainError(
+            f"The node is not one of {chain.title}, nor of any EVM network: it does not know eth_chainId.",
+            hint=f"Nothing was signed. Name a node of {chain.title}.",
+            expected=chain.chain_id,
+        ) from None
+    if found != chain.chain_id:
+        raise WrongChainError(
+            f"The node answers for chain {found} and not for {chain.title} ({chain.chain_id}).",
+            hint=f"Nothing was signed. Name a node of {chain.title}.",
+            expected=chain.chain_id,
+            found=found,
+        )
+
+
+async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
+    """Return the block that a node of `chain` gives for `latest`, `safe`, `finalized` or a decimal number.
+
+    Raises `WrongChainError`, `InputError` for another `at`, `ContradictionError` if the header does not hash to the
+    block's hash, and `NodeError` if the node does not have the block.
+    """
+    if at not in _TAGS and not _NUMBER.fullmatch(at):
+        raise InputError(
+            f"{at[:40]!r} is no block.", hint=f"Give {', '.join(_TAGS)} or a block number in decimal digits."
+        )
+    await check_chain(chain, rpc)
+    block, _ = await get_header(rpc, at if at in _TAGS else hex(int(at)))
+    return block
 
 
 async def find_block(rpc: Rpc, tag: str, *, with_transactions: bool = False) -> Found | None:

@@ -1,10 +1,9 @@
-"""What `chains.family` offers, for EVM networks; the heavy parts are imported when they are used."""
+"""EVM networks behind the names of `chains.family.FamilyModule`; the heavy parts are imported when they are used."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chains.amounts import MAX_UINT256
 from chains.evm.addresses import parse_address as parse_address
 
 if TYPE_CHECKING:
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from chains.types import Block, Chain, EvmTransaction, SignedTransaction
 
 SCHEME: Final = "eip191"
-LARGEST_AMOUNT: Final = MAX_UINT256
-# Rule 5: some tokens count unlimited allowances down, so "unlimited" is a threshold and not the largest number.
-UNLIMITED_THRESHOLD: Final = 2**255
 
 
 def open_rpc(rpc_url: str) -> Rpc:
@@ -57,7 +53,7 @@ async def get_decimals(rpc: Rpc, token: str) -> int:
 
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the block that a node gives for `latest`, `safe`, `finalized` or a decimal number."""
-    from chains.evm.verify.approval import get_head as ask
+    from chains.evm.blocks import get_head as ask
 
     return await ask(chain, rpc, at)
 
@@ -78,8 +74,8 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | No
 
 def verify_signed(unsigned: EvmTransaction, signed: SignedTransaction) -> None:
     """Raise `SignatureMismatchError` unless the bytes are exactly the transaction shown, signed by its sender."""
-    from chains import CHAIN_NAMES, get_chain
     from chains.evm.transactions import verify_signed as verify
+    from chains.networks import CHAIN_NAMES, get_chain
 
     ours = (get_chain(name) for name in CHAIN_NAMES if name != "solana")
     verify(unsigned, signed, next((chain for chain in ours if chain.chain_id == unsigned.chain_id), None))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from chains.amounts import MAX_UINT256, format_amount
+from chains.amounts import MAX_UINT256, format_amount, is_unlimited
 from chains.errors import (
     InputError,
     InvalidAmountError,
@@ -15,13 +15,12 @@ from chains.errors import (
     SpenderRefusedError,
     TokenRefusedError,
     WillRevertError,
-    WrongChainError,
 )
 from chains.evm import settlement
 from chains.evm.addresses import DELEGATED_CODE_SIZE, ZERO_ADDRESS, parse_address
-from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
+from chains.evm.answers import parse_hash, parse_object, parse_quantity
+from chains.evm.blocks import check_chain
 from chains.evm.codec.erc20 import accepts_approve, decode_uint256, encode_approve
-from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.evm.fees import estimate_fee, will_revert
 from chains.evm.simulation import CallResult, Simulation, Trial, read_allowance, simulate_approval
 from chains.evm.transactions import build_approve
@@ -71,23 +70,7 @@ class EvmNode:
         """Raise `WrongChainError` unless the node answers for `chain`; asked once per connection."""
         if self._chain_checked:
             return
-        try:
-            found = parse_quantity("eth_chainId", await self.rpc.request("eth_chainId"))
-        except RpcError as error:
-            if not is_method_missing(error):
-                raise
-            raise WrongChainError(
-                f"The node is not one of {self.chain.title}, nor of any EVM network: it does not know eth_chainId.",
-                hint=f"Nothing was signed. Name a node of {self.chain.title} with --rpc.",
-                expected=self._chain_id,
-            ) from None
-        if found != self._chain_id:
-            raise WrongChainError(
-                f"The node answers for chain {found} and not for {self.chain.title} ({self._chain_id}).",
-                hint=f"Nothing was signed. Name a node of {self.chain.title} with --rpc.",
-                expected=self._chain_id,
-                found=found,
-            )
+        await check_chain(self.chain, self.rpc)
         self._chain_checked = True
 
     async def get_allowance(
@@ -311,7 +294,7 @@ def _warnings(intent: AllowanceIntent, state: AllowanceState, steps: int) -> lis
     warnings = []
     if state.allowance == intent.amount:
         warnings.append(f"The allowance is already {current}; approving it again changes nothing.")
-    elif state.allowance >= UNLIMITED_THRESHOLD:
+    elif is_unlimited("evm", state.allowance):
         warnings.append("This replaces an unlimited allowance.")
     elif state.allowance > 0:
         warnings.append(f"This replaces an allowance of {current}.")
@@ -320,7 +303,7 @@ def _warnings(intent: AllowanceIntent, state: AllowanceState, steps: int) -> lis
             f"{symbol} takes two transactions: the allowance is first set to 0 and then to {wanted}. "
             "Between the two the card cannot spend."
         )
-    if intent.amount >= UNLIMITED_THRESHOLD:
+    if is_unlimited("evm", intent.amount):
         warnings.append(f"This allowance is unlimited: the spender can take all {symbol} that the wallet ever holds.")
     elif intent.amount > state.balance:
         warnings.append(f"The wallet holds {format_amount(state.balance, decimals)} {symbol}, less than the allowance.")

@@ -1,21 +1,17 @@
-"""Solana behind the names that every family offers (see `chains.family`)."""
+"""Solana behind the names of `chains.family.FamilyModule`; the heavy parts are imported when they are used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from chains.amounts import MAX_UINT64
 from chains.solana.addresses import parse_address
 from chains.solana.messages import SCHEME, message_request, verify_message
-from chains.solana.refusals import UNLIMITED_THRESHOLD
 from chains.solana.transactions import signed_from_raw, signing_request, verify_signed
 from chains.types import Block, Chain, Node
 
 if TYPE_CHECKING:
     from chains.claims import ApprovalCheck, ApprovalClaim, OwnershipCheck, OwnershipClaim
     from chains.rpc import Rpc
-
-LARGEST_AMOUNT: Final = MAX_UINT64
 
 
 def open_rpc(rpc_url: str) -> Rpc:
@@ -49,7 +45,7 @@ async def get_decimals(rpc: Rpc, token: str) -> int:
 
 async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
     """Return the slot that a node has reached at `latest` (confirmed) or `finalized`; its hash is empty."""
-    from chains.solana.verify.approval import get_head as ask
+    from chains.solana.blocks import get_head as ask
 
     return await ask(chain, rpc, at)
 
@@ -61,17 +57,15 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     return await check(claim, rpc, head)
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | None) -> OwnershipCheck:
+async def check_ownership(claim: OwnershipClaim, _rpc: Rpc | None, _at: Block | None) -> OwnershipCheck:
     """Return what is established of a signed statement; no node is needed."""
     from chains.solana.verify.ownership import check_ownership as check
 
-    return await check(claim, rpc)
+    return check(claim)
 
 
 __all__ = [
-    "LARGEST_AMOUNT",
     "SCHEME",
-    "UNLIMITED_THRESHOLD",
     "check_approval",
     "check_ownership",
     "get_decimals",

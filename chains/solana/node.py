@@ -17,11 +17,11 @@ from chains.errors import (
     TransactionRevertedError,
     UnexpectedAllowanceError,
     WillRevertError,
-    WrongChainError,
 )
 from chains.rpc import Rpc
 from chains.solana.addresses import SYSTEM_PROGRAM, TOKEN_PROGRAMS, get_associated_token_address
 from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, data_bytes, nonsense, take
+from chains.solana.blocks import check_chain
 from chains.solana.fees import SIGNATURE_LAMPORTS, SIMULATED_LIMIT, choose_limit, choose_price
 from chains.solana.refusals import (
     OwnerAccounts,
@@ -69,8 +69,6 @@ _LAG_ATTEMPTS: Final = 25
 _LAG_PAUSE: Final = 0.4  # seconds: one slot
 _HISTORY: Final = 25  # transactions of a token account looked through for an approval
 
-_METHOD_NOT_FOUND: Final = -32601
-
 
 class SolanaNode:
     """A `Node` of one Solana network.
@@ -86,22 +84,7 @@ class SolanaNode:
 
     async def check_chain(self) -> None:
         """Raise `WrongChainError` unless the node's genesis hash is that of `chain`."""
-        expected = self.chain.genesis_hash
-        if expected is None:
-            return
-        try:
-            found = await self._rpc.request("getGenesisHash")
-        except RpcError as error:
-            if error.code != _METHOD_NOT_FOUND:
-                raise
-            found = "unknown to it"
-        if found != expected:
-            raise WrongChainError(
-                f"The node is not one of {self.chain.title}: its genesis hash is {found}.",
-                hint=f"Give the URL of a node of {self.chain.title}.",
-                expected=expected,
-                found=found,
-            )
+        await check_chain(self.chain, self._rpc)
 
     async def get_allowance(
         self, token: Token, owner: str, spender: str, *, block: Block | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from chains.amounts import MAX_UINT64, format_amount
+from chains.amounts import MAX_UINT64, format_amount, is_unlimited
 from chains.errors import (
     InvalidAddressError,
     InvalidAmountError,
@@ -19,8 +19,6 @@ from chains.errors import (
 from chains.solana.addresses import NEVER_A_DELEGATE, TOKEN_2022_PROGRAM, has_key
 from chains.solana.token import TOKEN_ACCOUNT_SIZE, Mint, TokenAccount
 from chains.types import AllowanceIntent, AllowanceState, Block, SolanaFee, Token
-
-UNLIMITED_THRESHOLD: Final = 2**63
 
 # Token-2022 gives each associated account the ImmutableOwner extension: one type byte and a four-byte empty entry.
 _TOKEN_2022_ACCOUNT_SIZE: Final = TOKEN_ACCOUNT_SIZE + 5
@@ -170,7 +168,7 @@ def find_warnings(intent: AllowanceIntent, accounts: OwnerAccounts, fee: SolanaF
             f"The wallet has no {token.symbol} account yet: one is created, with a deposit of "
             f"{_sol(fee.rent_lamports)} SOL that comes back when the account is closed."
         )
-    if intent.amount >= UNLIMITED_THRESHOLD:
+    if is_unlimited("solana", intent.amount):
         warnings.append(f"Unlimited: {intent.spender} may take every {token.symbol} of this account, now and later.")
     elif intent.amount > (account.amount if account else 0):
         held = _shown(token, account.amount if account else 0)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from chains.amounts import to_base_units
+from chains.amounts import largest_amount, to_base_units
 from chains.errors import NodeError, SignatureMismatchError
-from chains.family import get_decimals, largest_amount, open_rpc, parse_address, signed_from_raw
+from chains.family import get_decimals, open_rpc, parse_address, signed_from_raw
 from chains.types import Chain, Token
 from delegation.audit.claims import ClaimedApproval, Source, chain_identity
 from delegation.errors import InvalidRequestError, NotPinnedError

@@ -7,8 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from chains.amount_check import show_amount
-from chains.claims import Amounts, Finding, Method, State, Verdict
+from chains.claims import Amounts, Finding, Method, State, Verdict, show_amount
 from chains.types import Block
 from delegation.audit.claims import Claim, approval_claim
 from delegation.audit.policy import Policy, Tier

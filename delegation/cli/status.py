@@ -18,8 +18,8 @@ async def status_command(
     session: Session, /, *, network: str, currency: str, owner: str, spender: str | None, rpc_url: str | None
 ) -> int:
     """Read an owner's allowance and balance from the chain; exit status 3 if the chain cannot be read."""
-    from chains.amounts import format_amount
-    from chains.family import is_unlimited, parse_address
+    from chains.amounts import format_amount, is_unlimited
+    from chains.family import parse_address
     from delegation.plan import find_asset
     from delegation.profile import open_context
 

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from chains.amount_check import show_amount
-from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, State
+from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, State, show_amount
 from chains.errors import InputError, NodeError, RpcError
 from chains.evm.addresses import delegate_in, parse_address
 from chains.evm.answers import parse_data, parse_hash, parse_object, parse_quantity
 from chains.evm.blocks import check_lineage, get_header
 from chains.evm.codec.approval_logs import Execution, Pair, Walk, needs_allowance_before, parse_logs, walk
 from chains.evm.codec.transactions import DEPOSIT, DecodedTransaction, decode_transaction, encode_transaction
-from chains.evm.node import EvmNode
 from chains.evm.simulation import at_block
 from chains.evm.verify.absence import explain_absence, explain_off_chain, explain_pending, wrong_chain
 from chains.evm.verify.allowance_proof import Reading
@@ -38,27 +36,10 @@ from chains.evm.verify.inclusion import Inclusion, OffChain, get_inclusion, read
 from chains.evm.verify.proofs import Proofs, describe_proofs, list_unproved, prove_approval
 from chains.evm.verify.token_state import TokenState, get_allowance, get_token_state
 from chains.rpc import Rpc
-from chains.types import Block, Chain
+from chains.types import Block
 
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _RAW: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
-_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
-_TAGS: Final = ("latest", "safe", "finalized")
-
-
-async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
-    """Return the block that a node of `chain` gives for `latest`, `safe`, `finalized` or a decimal number.
-
-    Raises `WrongChainError`, `InputError` for another `at`, `ContradictionError` if the header does not hash to the
-    block's hash, and `NodeError` if the node does not have the block.
-    """
-    if at not in _TAGS and not _NUMBER.fullmatch(at):
-        raise InputError(
-            f"{at[:40]!r} is no block.", hint=f"Give {', '.join(_TAGS)} or a block number in decimal digits."
-        )
-    await EvmNode(chain, rpc).check_chain()
-    block, _ = await get_header(rpc, at if at in _TAGS else hex(int(at)))
-    return block
 
 
 async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:

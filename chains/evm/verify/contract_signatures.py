@@ -15,7 +15,7 @@ from chains.claims import Finding, Verdict
 from chains.errors import ContradictionError, NodeError, NodeUnreachableError, RpcError
 from chains.evm.addresses import delegate_in
 from chains.evm.answers import nonsense, parse_data, revert_data
-from chains.evm.family import get_head
+from chains.evm.blocks import get_head
 from chains.rpc import Rpc
 from chains.types import Block, Chain
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chains.amount_check import check_amount, satisfies, show_amount
-from chains.claims import ApprovalClaim, Finding, Method, Verdict
+from chains.claims import ApprovalClaim, Finding, Method, Verdict, check_amount, satisfies, show_amount
 from chains.evm.codec.approval_logs import (
     ApprovalLog,
     Execution,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from chains.amount_check import show_amount
-from chains.claims import ApprovalClaim, State
+from chains.amounts import is_unlimited
+from chains.claims import ApprovalClaim, State, show_amount
 from chains.errors import RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object
 from chains.evm.codec.approval_logs import (
@@ -27,7 +27,6 @@ from chains.evm.codec.approval_logs import (
 )
 from chains.evm.codec.erc20 import APPROVAL_TOPIC
 from chains.evm.codec.transactions import DecodedTransaction
-from chains.evm.family import UNLIMITED_THRESHOLD
 from chains.rpc import Rpc
 
 _WINDOW: Final = 10_000
@@ -89,10 +88,10 @@ def judge_state(claimed: int, authorised: int, now: int, history: History) -> St
     An unlimited allowance is unlimited for as long as it is above the threshold (attack A12). That the owner revoked is
     said only where the logs show it (rule 36): otherwise nothing left is a reduction.
     """
-    unlimited = claimed >= UNLIMITED_THRESHOLD
+    unlimited = is_unlimited("evm", claimed)
     if now > claimed and not unlimited:
         return "exceeds"
-    if now == authorised or (unlimited and now >= UNLIMITED_THRESHOLD):
+    if now == authorised or (unlimited and is_unlimited("evm", now)):
         return "active" if now else "revoked"
     if history.approval is not None:
         return "replaced" if now or history.approval.value else "revoked"

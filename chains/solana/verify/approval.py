@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chains.amount_check import check_amount
 from chains.amounts import MAX_UINT64
-from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict
+from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict, check_amount
 from chains.errors import InputError, InvalidAmountError, NodeError
 from chains.rpc import Rpc
 from chains.solana.addresses import parse_address
-from chains.solana.answers import take_slot, why_unknown
-from chains.solana.node import SolanaNode
+from chains.solana.answers import why_unknown
 from chains.solana.token import TokenAccount
 from chains.solana.verify.absence import explain_absence
 from chains.solana.verify.findings import (
@@ -41,35 +39,9 @@ from chains.solana.verify.inclusion import (
     require_signature,
 )
 from chains.solana.verify.instructions import Outcome, find_outcomes, walk
-from chains.types import Block, Chain
+from chains.types import Block
 
-_COMMITMENTS: Final = {"latest": "confirmed", "safe": "confirmed", "finalized": "finalized"}
 _MOST_DECIMALS: Final = 255
-
-
-async def get_head(chain: Chain, rpc: Rpc, at: str) -> Block:
-    """Return the slot whose state counts as now: that of `latest` or `safe` (confirmed), of `finalized`, or a number.
-
-    Solana serves no old state, so a number N stands for the state as it is now, at a slot not before N. Raises
-    `WrongChainError`, `InputError` for another `at`, and `NodeError`.
-    """
-    if at not in _COMMITMENTS and not (at.isascii() and at.isdigit() and len(at) <= 20 and int(at) <= MAX_UINT64):
-        raise InputError(
-            f"{at[:40]!r} is not a point of the chain.",
-            hint="Say latest, safe, finalized or a slot as a number.",
-            found=at[:100],
-        )
-    await SolanaNode(chain, rpc).check_chain()
-    commitment = _COMMITMENTS.get(at, "confirmed")
-    slot = take_slot(await rpc.request("getSlot", [{"commitment": commitment}]))
-    if at not in _COMMITMENTS and slot < int(at):
-        raise NodeError(
-            f"The node is behind: it has reached slot {slot}, not {at}.",
-            hint="Nothing was lost. Try again in a minute, or name another node.",
-            expected=int(at),
-            found=slot,
-        )
-    return Block(slot if at in _COMMITMENTS else int(at), "")
 
 
 async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> ApprovalCheck:

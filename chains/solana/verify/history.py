@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chains.amount_check import show_amount
-from chains.claims import ApprovalClaim, State
+from chains.amounts import is_unlimited
+from chains.claims import ApprovalClaim, State, show_amount
 from chains.errors import NodeError, RpcError
 from chains.rpc import Rpc
 from chains.solana.addresses import TOKEN_PROGRAMS
 from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, nonsense, take, take_slot, why_unknown
-from chains.solana.refusals import UNLIMITED_THRESHOLD
 from chains.solana.token import TokenAccount, decode_token_account
 from chains.solana.verify.inclusion import Landed, ask_transaction, read_landed
 from chains.solana.verify.instructions import Outcome, TokenCall, read_token_call, walk
@@ -119,7 +118,7 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
             "replaced" if remaining else "revoked",
             f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
         )
-    if claim.amount < UNLIMITED_THRESHOLD and remaining > claim.amount:
+    if not is_unlimited("solana", claim.amount) and remaining > claim.amount:
         return Standing("exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed.")
     if claim.amount == 0:
         return Standing("revoked", "The spender can take nothing from this account, as claimed.")

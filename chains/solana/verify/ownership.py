@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from chains.claims import Finding, OwnershipCheck, OwnershipClaim
-from chains.rpc import Rpc
 from chains.solana.addresses import NEVER_A_DELEGATE, has_key, parse_address, read_signature
 from chains.solana.verify.offchain_messages import candidates
 from chains.statement_check import check_statement
@@ -27,8 +26,8 @@ _NAMES: Final = {
 }
 
 
-async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None) -> OwnershipCheck:
-    """Return what is established of a signed statement; `rpc` is not asked.
+def check_ownership(claim: OwnershipClaim) -> OwnershipCheck:
+    """Return what is established of a signed statement.
 
     The signature may be over the raw text or over any of its off-chain envelopes; `method` says which (attack A33).
     Raises `InvalidAddressError` and `InputError` for a claim that cannot be used.
