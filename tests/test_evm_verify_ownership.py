@@ -35,6 +35,7 @@ from chains.family import check_ownership
 from chains.ownership import format_statement, make_statement
 from chains.rpc import HttpRpc, Params
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.types import Block
 from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.compile import compile_contracts
 from delegation.sandbox.nodes import start_anvil
@@ -258,17 +259,23 @@ class Lab:
         receipt = await self.send({"data": encode_creation(name, constructor, *arguments, directory=CONTRACTS)})
         return parse_address(receipt["contractAddress"])
 
-    async def check(self, owner: str, signature: bytes | str, message: str | None = None) -> OwnershipCheck:
+    async def check(
+        self, owner: str, signature: bytes | str, message: str | None = None, at: Block | None = None
+    ) -> OwnershipCheck:
         """Return what the node's answers say; asked again offline they say the same, and nothing was ever sent."""
         asked = claim(owner, signature, message)
         recording = RecordingRpc(self.rpc)
         try:
-            check = await check_ownership(asked, recording)
+            check = await check_ownership(asked, recording, at)
         finally:
             self.rpc.listener = None
         assert {exchange.method for exchange in recording.exchanges} <= READS
-        assert run_offline(check_ownership(asked, ReplayRpc(recording.exchanges))) == check
+        assert run_offline(check_ownership(asked, ReplayRpc(recording.exchanges), at)) == check
         return check
+
+    async def head(self) -> Block:
+        header = await self.rpc.request("eth_getBlockByNumber", ["latest", False])
+        return Block(int(header["number"], 16), header["hash"])
 
 
 @pytest.fixture(scope="module")
@@ -441,6 +448,136 @@ async def test_an_unknown_wrapping_is_undetermined_and_says_so(lab: Lab) -> None
     check = await lab.check(lab.wallets["always"], SIGNATURE + ERC8010)
     assert verdict(check) == "UNDETERMINED"
     assert "ERC-8010" in finding(check).message
+
+
+# The block that is asked
+
+
+@dataclass
+class Rotation:
+    """A contract wallet that its owner handed over to a stranger: the blocks before and after, and both signatures."""
+
+    wallet: str
+    before: Block
+    after: Block
+    signatures: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+async def rotation(lab: Lab) -> Rotation:
+    wallet = await lab.deploy("RotatingWallet", "constructor(address)", OWNER.address)
+    before = await lab.head()
+    await lab.send({"to": wallet, "data": encode_call("rotate(address)", STRANGER.address)})
+    after = await lab.head()
+    await lab.send({"to": wallet, "data": encode_call("rotate(address)", OWNER.address)})
+    await lab.send({"to": wallet, "data": encode_call("rotate(address)", lab.wallets["owned"])})
+    signatures = {"old": sign(statement(wallet)), "new": sign(statement(wallet), STRANGER)}
+    return Rotation(wallet, before, after, signatures)
+
+
+ROTATED = [
+    ("old", "before", "VERIFIED"),
+    ("old", "after", "REFUTED"),
+    ("new", "before", "REFUTED"),
+    ("new", "after", "VERIFIED"),
+]
+
+
+@pytest.mark.parametrize("named_by", ["hash", "number"])
+@pytest.mark.parametrize("form", ["erc1271", "erc6492"])
+@pytest.mark.parametrize(("who", "when", "outcome"), ROTATED)
+async def test_a_contract_wallet_is_judged_at_the_block_asked_for_and_not_at_the_newest(
+    lab: Lab, rotation: Rotation, who: str, when: str, outcome: str, form: str, named_by: str
+) -> None:
+    block: Block = getattr(rotation, when)
+    signature = rotation.signatures[who]
+    if form == "erc6492":
+        signature = wrap(lab.wallets["factory"], "0x", signature)
+    at = block if named_by == "hash" else Block(block.number, "")
+    check = await lab.check(rotation.wallet, signature, at=at)
+    assert (verdict(check), check.method) == (outcome, form if outcome == "VERIFIED" else None)
+    assert check.block == block
+
+
+async def test_without_a_block_the_newest_is_asked_and_accepts_neither_of_the_owners_of_before(
+    lab: Lab, rotation: Rotation
+) -> None:
+    for signature in rotation.signatures.values():
+        check = await lab.check(rotation.wallet, signature)
+        assert (verdict(check), check.block) == ("REFUTED", await lab.head())
+
+
+async def test_before_its_deployment_a_wallet_accepts_nothing(lab: Lab, rotation: Rotation) -> None:
+    check = await lab.check(rotation.wallet, rotation.signatures["old"], at=Block(rotation.before.number - 1, ""))
+    assert verdict(check) == "REFUTED"
+    assert "No contract" in finding(check).message
+
+
+async def test_a_wallet_not_deployed_yet_is_tried_with_the_factory_of_the_block_asked_for(lab: Lab) -> None:
+    before = await lab.head()
+    factory = await lab.deploy("OwnedWalletFactory")
+    call = {"to": factory, "data": encode_call("predict(address)", OWNER.address)}
+    wallet = parse_address("0x" + (await lab.rpc.request("eth_call", [call, "latest"]))[-40:])
+    wrapped = wrap(factory, encode_call("deploy(address)", OWNER.address), sign(statement(wallet)))
+    assert verdict(await lab.check(wallet, wrapped, at=await lab.head())) == "VERIFIED"
+    assert verdict(await lab.check(wallet, wrapped, at=before)) == "REFUTED"
+
+
+async def test_the_delegate_of_a_key_is_that_of_the_block_asked_for(lab: Lab) -> None:
+    account = Account.create()
+    before = await lab.head()
+    await delegate_to(lab, account, lab.wallets["always"])
+    signed = sign(statement(account.address), account)
+    assert (await lab.check(account.address, signed, at=await lab.head())).delegate == lab.wallets["always"]
+    assert (await lab.check(account.address, signed, at=before)).delegate is None
+
+
+class NumbersOnlyRpc:
+    """A node that takes no block hashes (EIP-1898), as some do."""
+
+    def __init__(self, inner: HttpRpc) -> None:
+        self.calls = 0
+        self.listener = None
+        self.asked: list[tuple[str, object]] = []
+        self._inner = inner
+
+    async def request(self, method: str, params: Params = ()) -> Any:
+        assert isinstance(params, list | tuple)
+        where = params[-1] if params else None
+        if method in {"eth_call", "eth_getCode"}:
+            self.asked.append((method, where))
+            if isinstance(where, dict):
+                raise RpcError("invalid argument 1: hex string expected", code=-32602)
+        return await self._inner.request(method, params)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("form", ["erc1271", "erc6492"])
+@pytest.mark.parametrize(("who", "when", "outcome"), ROTATED)
+async def test_a_node_that_takes_numbers_only_is_asked_by_the_number_of_the_block(
+    lab: Lab, rotation: Rotation, who: str, when: str, outcome: str, form: str
+) -> None:
+    block: Block = getattr(rotation, when)
+    signature = rotation.signatures[who]
+    if form == "erc6492":
+        signature = wrap(lab.wallets["factory"], "0x", signature)
+    node = NumbersOnlyRpc(lab.rpc)
+    check = await check_ownership(claim(rotation.wallet, signature), node, block)
+    assert (verdict(check), check.block) == (outcome, block)
+    assert {where for _, where in node.asked if isinstance(where, str)} == {hex(block.number)}
+
+
+async def test_a_node_that_takes_numbers_only_and_has_another_block_there_leaves_it_open(
+    lab: Lab, rotation: Rotation
+) -> None:
+    elsewhere = Block(rotation.before.number, rotation.after.hash)
+    check = await check_ownership(
+        claim(rotation.wallet, rotation.signatures["old"]), NumbersOnlyRpc(lab.rpc), elsewhere
+    )
+    assert verdict(check) == "UNDETERMINED"
+    assert rotation.after.hash in finding(check).message
 
 
 # EIP-7702

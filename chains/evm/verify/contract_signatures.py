@@ -1,6 +1,8 @@
 """Signatures of contract wallets, which only the wallet's own code can judge: ERC-1271, ERC-6492, EIP-7702 delegates.
 
-Everything is asked by `eth_call` at one block, with a cap on its gas; nothing is ever sent (attack A28).
+Everything is asked by `eth_call` at exactly one block, with a cap on its gas; nothing is ever sent. A wallet's code may
+say one thing at one block and another at the next, for example because its owner was replaced, so that an answer from
+any other block than the one asked for would be a wrong verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from chains.claims import Finding, Verdict
 from chains.errors import ContradictionError, NodeError, NodeUnreachableError, RpcError
 from chains.evm.addresses import delegate_in
 from chains.evm.answers import nonsense, parse_data, revert_data
-from chains.evm.blocks import get_head
+from chains.evm.blocks import get_head, get_header
 from chains.rpc import Rpc
 from chains.types import Block, Chain
 
@@ -53,14 +55,14 @@ async def ask_delegate(chain: Chain, rpc: Rpc, owner: str, at: Block | None) -> 
 
     Raises `WrongChainError` and `NodeError`.
     """
-    block = at or await get_head(chain, rpc, "latest")
+    block = await _choose_block(chain, rpc, at)
     return block, delegate_in(await _ask_code(rpc, owner, block))
 
 
 async def check_contract_signature(
     chain: Chain, rpc: Rpc, owner: str, digest: bytes, signature: bytes, at: Block | None, no_key: str
 ) -> SignatureResult:
-    """Return what the code at `owner` says of a signature at a block, the newest by default.
+    """Return what the code at `owner` says of a signature at block `at`, or else at the newest.
 
     `no_key` says why it is not the signature of the owner's own key, which is all there is to say where there is no
     code. Raises `WrongChainError` and, where the node could not be asked, `NodeError`.
@@ -69,7 +71,7 @@ async def check_contract_signature(
         message = "It is wrapped as the draft ERC-8010 says, which is not supported: nothing follows about the owner."
         return _result("UNDETERMINED", f"{message} {_NOT_FOR_PLATFORM}")
     try:
-        block = await get_head(chain, rpc, "latest")
+        block = await _choose_block(chain, rpc, at)
         if signature.endswith(_ERC6492_SUFFIX):
             return await _ask_validator(rpc, owner, digest, signature, block)
         code = await _ask_code(rpc, owner, block)
@@ -137,14 +139,51 @@ def _result(
     return SignatureResult(Finding("signature", verdict, message), method, None, block, delegate)
 
 
+async def _choose_block(chain: Chain, rpc: Rpc, at: Block | None) -> Block:
+    """Return the block to ask at, with its hash: the newest by default; of a number alone, the node is asked for it."""
+    if at is not None and at.hash:
+        return at
+    return await get_head(chain, rpc, "latest" if at is None else str(at.number))
+
+
+async def _ask_at(rpc: Rpc, method: str, subject: object, block: Block) -> Any:
+    """Return what a node answers of the state of a block: by its hash (EIP-1898), else by its number.
+
+    Some nodes take numbers only. A number names another block once the chain has changed, so that the answer counts
+    only if the number is still that of this block; raises `NodeError` if it is not.
+    """
+    try:
+        return await rpc.request(method, [subject, {"blockHash": block.hash}])
+    except RpcError as error:
+        if revert_data(error) is not None:
+            raise
+    refusal, answer = None, None
+    try:
+        answer = await rpc.request(method, [subject, hex(block.number)])
+    except RpcError as error:
+        refusal = error
+    now, _ = await get_header(rpc, hex(block.number))
+    if now != block:
+        raise NodeError(
+            f"The node cannot be asked for block {block.number} {block.hash}: it takes block numbers only, and has "
+            f"{now.hash} at this one.",
+            hint="The chain changed while it was asked, or the node is on a fork. Ask again, or ask another node.",
+            expected=block.hash,
+            found=now.hash,
+        )
+    if refusal is not None:
+        raise refusal
+    return answer
+
+
 async def _ask_code(rpc: Rpc, owner: str, block: Block) -> bytes:
-    return parse_data("eth_getCode", await rpc.request("eth_getCode", [owner, {"blockHash": block.hash}]))
+    return parse_data("eth_getCode", await _ask_at(rpc, "eth_getCode", owner, block))
 
 
 async def _call(rpc: Rpc, call: dict[str, Any], block: Block) -> bytes | None:
-    """Return what a call answers at a block (EIP-1898), or None if it reverts."""
+    """Return what a call answers at a block, or None if it reverts."""
     try:
-        answer = await rpc.request("eth_call", [{**call, "gas": hex(GAS_CAP)}, {"blockHash": block.hash}])
+        answer = await _ask_at(rpc, "eth_call", {**call, "gas": hex(GAS_CAP)}, block)
     except RpcError as error:
         if revert_data(error) is None:
             raise
