@@ -237,19 +237,25 @@ def _check_item(name: str, item: Any) -> None:
     """Raise `ContradictionError` unless an item of the RLP has the shape of this field."""
     if name == "accessList":
         for address, keys in _check_entries(name, item, 2):
-            _check_item("address", address)
+            _check_bytes("address", address)
             for key in _check_list(name, keys):
-                _check_item("storageKey", key)
+                _check_bytes("storageKey", key)
     elif name == "blobVersionedHashes":
         for blob in _check_list(name, item):
-            _check_item("blobHash", blob)
+            _check_bytes("blobHash", blob)
     elif name == "authorizationList":
         for entry in _check_entries(name, item, len(_AUTHORIZATION)):
             for field, value in zip(_AUTHORIZATION, entry, strict=True):
-                _check_item(field, value)
-    elif not isinstance(item, bytes):
+                _check_bytes(field, value)
+    else:
+        _check_bytes(name, item)
+
+
+def _check_bytes(name: str, item: Any) -> None:
+    """Raise `ContradictionError` unless an item is a string of bytes of the size, or an integer, that the field has."""
+    if not isinstance(item, bytes):
         raise _malformed(f"{name} is a list")
-    elif name in _SIZES:
+    if name in _SIZES:
         if len(item) not in _SIZES[name]:
             raise _malformed(f"{name} has {len(item)} bytes")
     elif name == "isSystemTx":

@@ -79,26 +79,9 @@ def _descend(node: Any, path: bytes, at: int) -> tuple[bytes | None, bytes, int]
     Returns the hash of the next node, or None and the value where the way ends, and how far the key was followed.
     """
     while node != b"":
-        if not isinstance(node, list) or len(node) not in {2, _BRANCH_ITEMS}:
-            raise _not_proved("a node is neither a branch nor a leaf nor an extension")
-        if len(node) == _BRANCH_ITEMS:
-            if at == len(path):
-                return None, _bytes(node[16]), at
-            child = node[path[at]]
-            at += 1
-        else:
-            is_leaf, fragment = _read_path(_bytes(node[0]))
-            if is_leaf:
-                value = _bytes(node[1])
-                if not value:
-                    raise _not_proved("a leaf holds nothing")
-                return None, value if path[at:] == fragment else b"", at
-            child = node[1]
-            if not child:
-                raise _not_proved("an extension leads nowhere")
-            if not path.startswith(fragment, at):
-                return None, b"", at
-            at += len(fragment)
+        child, value, at = _step(node, path, at)
+        if child is None:
+            return None, value, at
         if isinstance(child, list):
             _check_embedded(child)
         elif len(child) == 32:
@@ -107,6 +90,26 @@ def _descend(node: Any, path: bytes, at: int) -> tuple[bytes | None, bytes, int]
             raise _not_proved("a node names its child by something that is no hash")
         node = child
     return None, b"", at
+
+
+def _step(node: Any, path: bytes, at: int) -> tuple[Any, bytes, int]:
+    """Follow the key, from nibble `at`, through one node.
+
+    Returns its child, or None and the value where the way ends, and how far the key was followed.
+    """
+    if not isinstance(node, list) or len(node) not in {2, _BRANCH_ITEMS}:
+        raise _not_proved("a node is neither a branch nor a leaf nor an extension")
+    if len(node) == _BRANCH_ITEMS:
+        return (None, _bytes(node[16]), at) if at == len(path) else (node[path[at]], b"", at + 1)
+    is_leaf, fragment = _read_path(_bytes(node[0]))
+    if is_leaf:
+        value = _bytes(node[1])
+        if not value:
+            raise _not_proved("a leaf holds nothing")
+        return None, value if path[at:] == fragment else b"", at
+    if not node[1]:
+        raise _not_proved("an extension leads nowhere")
+    return (node[1], b"", at + len(fragment)) if path.startswith(fragment, at) else (None, b"", at)
 
 
 def _decode(data: bytes) -> Any:

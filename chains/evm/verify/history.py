@@ -100,36 +100,36 @@ def judge_state(claimed: int, authorised: int, now: int, history: History) -> St
 
 def describe_state(state: State, claim: ApprovalClaim, authorised: int, now: int, history: History) -> str:
     """Return in words what has become of an approval, and how far the logs explain it."""
-
-    def shown(amount: int) -> str:
-        return show_amount(claim, amount)
-
+    shown = show_amount(claim, now)
     if state == "active":
-        return f"The allowance is still there: {shown(now)}."
+        return f"The allowance is still there: {shown}."
     if state == "revoked" and authorised == 0:
         return "The allowance is still zero, as this approval left it."
+    headings = {
+        "exceeds": f"WARNING: the chain now allows {shown}, more than was claimed.",
+        "revoked": "The owner has revoked the allowance since; it is zero.",
+        "replaced": f"Another approval has replaced this one; the allowance is {shown}.",
+    }
+    down = f"The allowance is down from {show_amount(claim, authorised)} to {shown}."
+    return " ".join([headings.get(state, down), *_explain_difference(claim, authorised, now, history)])
+
+
+def _explain_difference(claim: ApprovalClaim, authorised: int, now: int, history: History) -> list[str]:
+    """Return in words by what the logs explain that the allowance is not what was authorised any more."""
     parts = []
-    if state == "exceeds":
-        parts.append(f"WARNING: the chain now allows {shown(now)}, more than was claimed.")
-    elif state == "revoked":
-        parts.append("The owner has revoked the allowance since; it is zero.")
-    elif state == "replaced":
-        parts.append(f"Another approval has replaced this one; the allowance is {shown(now)}.")
-    else:
-        parts.append(f"The allowance is down from {shown(authorised)} to {shown(now)}.")
     start = authorised
     if history.approval is not None:
         start = history.approval.value
-        parts.append(f"The owner approved {shown(start)} in {history.approval.transaction}.")
+        parts.append(f"The owner approved {show_amount(claim, start)} in {history.approval.transaction}.")
     if start > now:
-        difference = start - now
-        if history.spent == difference:
-            parts.append(f"The spender took {shown(difference)} in {len(history.spends)} transaction(s).")
+        less = show_amount(claim, start - now)
+        if history.spent == start - now:
+            parts.append(f"The spender took {less} in {len(history.spends)} transaction(s).")
         else:
-            parts.append(f"Of {shown(difference)} less, the logs explain {shown(history.spent)} as spent.")
+            parts.append(f"Of {less} less, the logs explain {show_amount(claim, history.spent)} as spent.")
     if history.problem:
         parts.append(f"Not all is explained: {history.problem}.")
-    return " ".join(parts)
+    return parts
 
 
 async def _find_last(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import NodeError, RpcError, SignatureMismatchError
@@ -11,6 +11,9 @@ from chains.rpc import Rpc
 from chains.solana.answers import account_data, nonsense, take, why_unknown
 from chains.solana.verify.inclusion import LEVELS, ask_status, has_known_version, nonce_account, verify_transaction
 from chains.types import Block
+
+if TYPE_CHECKING:
+    from solders.message import VersionedMessage
 
 _NONCE_SIZE: Final = 80
 
@@ -46,6 +49,7 @@ async def explain_absence(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approv
 
 
 async def _explain_unknown(claim: ApprovalClaim, rpc: Rpc) -> tuple[State | None, str]:
+    """Return what is known of a transaction that no history of the node holds, and in words."""
     unknown = "The node does not know the transaction, in its history as far as that reaches"
     if claim.block is not None:
         gone, words = await _ask_block(claim, claim.block.number, rpc)
@@ -54,35 +58,50 @@ async def _explain_unknown(claim: ApprovalClaim, rpc: Rpc) -> tuple[State | None
             return "reorganised", f"{unknown}."
     if claim.raw is None:
         return None, f"{unknown}. That is no failure: it may not have been sent, or be older than that history."
-    try:
-        raw = b64decode(claim.raw, validate=True)
-        if not has_known_version(raw):
-            return None, f"{unknown}; its signed bytes are of a version that this toolkit does not know: upgrade it."
-        message = verify_transaction(raw, claim.transaction)
-    except ValueError:
-        return None, f"{unknown}, and the signed bytes of the claim are not base64."
-    except SignatureMismatchError as error:
-        return None, f"{unknown}, and the signed bytes of the claim do not belong to it: {error.message}"
-    blockhash = message.recent_blockhash
+    message = _read_bytes(claim.raw, claim.transaction)
+    if isinstance(message, str):
+        return None, unknown + message
     nonce = nonce_account(message)
-    if nonce is not None:
-        answer = await rpc.request("getAccountInfo", [nonce, {"encoding": "base64", "commitment": "confirmed"}])
-        account = take(answer, dict).get("value")
-        data = account_data(account) if account is not None else b""
-        if len(data) == _NONCE_SIZE and data[40:72] == bytes(blockhash):
-            return "pending", f"{unknown}. It has a durable nonce that is still unused: it can land at any time (A41)."
-        return "dropped", f"{unknown}, and its durable nonce was used or is gone: it can never land."
+    state, words = await (_ask_blockhash(message, rpc) if nonce is None else _ask_nonce(message, nonce, rpc))
+    return state, unknown + words
+
+
+def _read_bytes(raw: str, transaction: str) -> VersionedMessage | str:
+    """Return the message in the signed bytes of a claim, or the words why they say nothing of the transaction."""
+    try:
+        signed = b64decode(raw, validate=True)
+        if not has_known_version(signed):
+            return "; its signed bytes are of a version that this toolkit does not know: upgrade it."
+        return verify_transaction(signed, transaction)
+    except ValueError:
+        return ", and the signed bytes of the claim are not base64."
+    except SignatureMismatchError as error:
+        return f", and the signed bytes of the claim do not belong to it: {error.message}"
+
+
+async def _ask_nonce(message: VersionedMessage, nonce: str, rpc: Rpc) -> tuple[State, str]:
+    """Return whether a transaction with a durable nonce can still land, and in words."""
+    answer = await rpc.request("getAccountInfo", [nonce, {"encoding": "base64", "commitment": "confirmed"}])
+    account = take(answer, dict).get("value")
+    data = account_data(account) if account is not None else b""
+    if len(data) == _NONCE_SIZE and data[40:72] == bytes(message.recent_blockhash):
+        return "pending", ". It has a durable nonce that is still unused: it can land at any time."
+    return "dropped", ", and its durable nonce was used or is gone: it can never land."
+
+
+async def _ask_blockhash(message: VersionedMessage, rpc: Rpc) -> tuple[State, str]:
+    """Return whether a transaction with a blockhash that expires can still land, and in words."""
     # A bank that is not final yet may know a blockhash that the finalized one does not, and the other way round.
     for commitment in ("processed", "finalized"):
-        answer = await rpc.request("isBlockhashValid", [str(blockhash), {"commitment": commitment}])
+        answer = await rpc.request("isBlockhashValid", [str(message.recent_blockhash), {"commitment": commitment}])
         valid = take(answer, dict).get("value")
         if not isinstance(valid, bool):
             raise nonsense(answer)
         if valid:
-            return "pending", f"{unknown}. It is signed and its blockhash is still valid: it can still land."
+            return "pending", ". It is signed and its blockhash is still valid: it can still land."
     return "dropped", (
-        f"{unknown}, and its blockhash is not valid any more: it cannot land now. That it never landed is not proved: "
-        "the node's history may not reach that far back."
+        ", and its blockhash is not valid any more: it cannot land now. That it never landed is not proved: the node's "
+        "history may not reach that far back."
     )
 
 

@@ -113,11 +113,26 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
     if outcome.last.authority != claim.owner or (account is not None and account.mint != claim.token.address):
         return Standing(None, "The transaction approves nothing of this owner and token, so nothing became of it.")
     remaining = account.allowance_of(claim.spender) if account else 0
-    if account is not None and account.owner != claim.owner:
-        return Standing(
-            "replaced" if remaining else "revoked",
-            f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
-        )
+    return (
+        _by_owner(claim, account, remaining)
+        or _by_claim(claim, outcome, account, remaining)
+        or _by_delegate(claim, outcome, account, remaining)
+        or _by_transaction(claim, outcome, remaining)
+    )
+
+
+def _by_owner(claim: ApprovalClaim, account: TokenAccount | None, remaining: int) -> Standing | None:
+    """Return what has become of an approval of an account that was given away since."""
+    if account is None or account.owner == claim.owner:
+        return None
+    return Standing(
+        "replaced" if remaining else "revoked",
+        f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
+    )
+
+
+def _by_claim(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, remaining: int) -> Standing | None:
+    """Return what the claim alone makes of what is left: more than claimed, nothing as claimed, or nobody's."""
     if not is_unlimited("solana", claim.amount) and remaining > claim.amount:
         return Standing("exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed.")
     if claim.amount == 0:
@@ -126,15 +141,28 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
         return Standing("revoked", "The token account was closed, and its delegate went with it.")
     if claim.spender not in [approval.delegate for approval in outcome.approvals]:
         return Standing(None, "The transaction approves nothing for this spender, so nothing became of it.")
-    if account.delegate is not None and account.delegate != claim.spender:
-        return Standing("replaced", f"The account's only delegate is now {account.delegate}.")
-    authorised = outcome.last.amount if outcome.last.delegate == claim.spender else 0
-    if account.delegate is not None and remaining == 0:
+    return None
+
+
+def _by_delegate(
+    claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, remaining: int
+) -> Standing | None:
+    """Return what the account's only delegate, and what is left to it, tell beside what was approved."""
+    delegate = None if account is None else account.delegate
+    if delegate is not None and delegate != claim.spender:
+        return Standing("replaced", f"The account's only delegate is now {delegate}.")
+    if delegate is not None and remaining == 0:
         return Standing("revoked", "An Approve of 0 took it back: the delegate is still named, with nothing left.")
+    authorised = outcome.last.amount if outcome.last.delegate == claim.spender else 0
     if remaining and remaining == authorised:
         return Standing("active", "The account allows exactly what the transaction approved.")
     if remaining > authorised:
         return Standing("replaced", f"A later approval of the same spender allows {show_amount(claim, remaining)}.")
+    return None
+
+
+def _by_transaction(claim: ApprovalClaim, outcome: Outcome, remaining: int) -> Standing | None:
+    """Return what the rest of the approving transaction itself did to the approval."""
     if outcome.last.amount == 0:
         return Standing("revoked", f"The transaction itself took it back ({_named(outcome.last)}).")
     if outcome.last.delegate != claim.spender:
@@ -188,24 +216,37 @@ def _explain(claim: ApprovalClaim, source: str, seen: Landed, spends: _Spends, r
             continue
         if done.kind == "unknown" and source in done.signers:
             raise NodeError(f"the transaction {seen.signature} holds an instruction that this toolkit does not know")
-        if done.source != source:
-            continue
-        if done.kind == "spend" and done.authority == claim.spender:
-            spends.missing -= done.amount
-            spends.newest = spends.newest or seen.signature
-            if remaining == 0 or spends.missing <= 0:
-                how = "all of it" if remaining == 0 else "the rest"
-                return Standing("reduced", f"The spender took {how}, last in {spends.newest}.", seen)
-        elif done.kind == "spend" and done.authority != claim.owner:
-            return Standing("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
-        elif done.kind == "spend":
-            continue  # the owner's own transfers leave the allowance alone
-        elif done.delegate is not None and done.amount:
-            what = f"an approval of {show_amount(claim, done.amount)} for {done.delegate}"
-            return Standing("replaced", f"It was followed by {what} in {seen.signature}.", seen)
-        else:
-            return Standing("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
+        if done.source == source:
+            if done.kind != "spend":
+                return _explain_change(claim, done, seen)
+            standing = _explain_spend(claim, done, seen, spends, remaining)
+            if standing is not None:
+                return standing
     return None
+
+
+def _explain_spend(
+    claim: ApprovalClaim, done: TokenCall, seen: Landed, spends: _Spends, remaining: int
+) -> Standing | None:
+    """Return what a later spend shows, or None if older transactions have to be read."""
+    if done.authority != claim.spender:
+        if done.authority == claim.owner:
+            return None  # the owner's own transfers leave the allowance alone
+        return Standing("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
+    spends.missing -= done.amount
+    spends.newest = spends.newest or seen.signature
+    if remaining and spends.missing > 0:
+        return None
+    how = "the rest" if remaining else "all of it"
+    return Standing("reduced", f"The spender took {how}, last in {spends.newest}.", seen)
+
+
+def _explain_change(claim: ApprovalClaim, done: TokenCall, seen: Landed) -> Standing:
+    """Return what a later instruction shows that set or cleared the delegate."""
+    if done.delegate is not None and done.amount:
+        what = f"an approval of {show_amount(claim, done.amount)} for {done.delegate}"
+        return Standing("replaced", f"It was followed by {what} in {seen.signature}.", seen)
+    return Standing("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
 
 
 async def _ask_later(rpc: Rpc, signature: str) -> Landed:
