@@ -1,7 +1,7 @@
 """The nouns of the ground floor: chains, tokens, allowances, transactions, and the two doors Node and Wallet.
 
-Everything here is a frozen value without behaviour of its own; the three protocols at the end are what the line of
-`delegation` needs from the outside. Amounts are integers in base units, fees are wei or lamports.
+Everything here is a frozen value without behaviour of its own, and at the end stand the protocols of the two doors.
+Amounts are integers in base units, fees are wei or lamports.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 Family = Literal["evm", "solana"]
+"""A kind of network: those of one family share addresses, signatures and the way to ask a node."""
 
 
 class _JsonString:

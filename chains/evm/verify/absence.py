@@ -59,7 +59,7 @@ async def explain_absence(
         if claim.transaction in parse_list("a block's transactions", found[1].get("transactions")):
             message = (
                 f"Block {claim.block.number} holds {claim.transaction}, and the node does not find it by its hash: it "
-                "keeps no index so far back. Name another node with --rpc."
+                "keeps no index so far back. Name another node."
             )
             return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
         found = None
@@ -126,13 +126,13 @@ async def _explain_by_nonce(
         message = (
             f"{before}The node does not know {claim.transaction} and says that its nonce {signed.nonce} is used, but "
             f"not by what ({error.message}). Either another transaction replaced it, or the node keeps no index so far "
-            "back. Name another node with --rpc."
+            "back. Name another node."
         )
         return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
     if user is None:
         message = (
             f"{before}The node does not know {claim.transaction} and says that its nonce {signed.nonce} is used, and "
-            "nothing in the block that it names uses it. Name another node with --rpc."
+            "nothing in the block that it names uses it. Name another node."
         )
         return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
     if user == claim.transaction:

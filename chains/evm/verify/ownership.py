@@ -66,7 +66,7 @@ async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None, a
         if needs_contract(signature):
             message = "Only a contract wallet can have made a signature of this length: a node is needed to ask it."
             return SignatureResult(Finding("signature", "UNDETERMINED", message))
-        return _refuted(f"{error.message} If the owner is a contract wallet, a node is needed to ask it (--rpc).")
+        return _refuted(f"{error.message} If the owner is a contract wallet, a node is needed to ask it.")
     return await _accept_key(claim, owner, canonical, normalised, rpc, at)
 
 
