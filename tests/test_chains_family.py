@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_both_families_offer_every_name_of_the_interface() -> None:
     for name in OFFERED:
         assert callable(getattr(evm, name))
         assert callable(getattr(solana, name))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("approval", "check_approval"),
+        ("ownership", "check_ownership"),
+        ("absence", "explain_absence"),
+        ("inclusion", "Inclusion"),
+        ("history", "find_state"),
+        ("findings", "check_status"),
+    ],
+)
+def test_the_same_job_of_verification_has_the_same_name_in_both_families(module: str, name: str) -> None:
+    for family in ("evm", "solana"):
+        home = import_module(f"chains.{family}.verify.{module}")
+        assert getattr(home, name).__module__ == home.__name__
 
 
 def test_each_family_has_its_scheme_and_its_bounds() -> None:

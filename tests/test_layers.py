@@ -96,7 +96,7 @@ def imports() -> tuple[Import, ...]:
                 if imported is None or imported == importer or (isinstance(node, ast.Constant) and "." not in name):
                     continue
                 found.append(Import(importer, imported, file, getattr(node, "lineno", 0)))
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def knots(edges: list[Import]) -> list[set[str]]:

@@ -36,7 +36,7 @@ from chains.errors import ChainError, ContradictionError, InputError, NodeError,
 from chains.family import check_approval, get_head
 from chains.networks.solana import SOLANA
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
-from chains.solana.verify.history import ask_accounts
+from chains.solana.verify.history import get_accounts
 from chains.types import Block, Token
 from delegation.sandbox import Sandbox
 
@@ -239,7 +239,7 @@ async def test_account_bytes_that_are_none_are_not_taken_for_an_account(lab: Sol
 
 async def test_more_accounts_than_can_be_read_at_one_slot_are_not_read_at_several(lab: SolanaLab) -> None:
     with pytest.raises(NodeError, match="one slot"):
-        await ask_accounts(lab.rpc, [lab.token.address] * 101, 0)
+        await get_accounts(lab.rpc, [lab.token.address] * 101, 0)
 
 
 async def test_a_node_that_is_behind_the_transaction_cannot_say_what_became_of_it(lab: SolanaLab, spent: Any) -> None:

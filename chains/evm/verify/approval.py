@@ -1,4 +1,4 @@
-"""Judging an EVM approval by its transaction hash: what it did at its own block, and what became of it since.
+"""Checking an EVM approval by its transaction hash: what it did at its own block, and what became of it since.
 
 The verdict is about the claim at the block of its transaction; what came later is its `state` (attack A7). Questions
 are asked one after the other and nothing but the answers decides, so that a transcript leads to the same result.
@@ -23,15 +23,15 @@ from chains.evm.verify.absence import explain_absence, explain_off_chain, explai
 from chains.evm.verify.allowance_proof import Reading
 from chains.evm.verify.finality import get_finality
 from chains.evm.verify.findings import (
-    Judgement,
-    judge_decimals,
-    judge_form,
-    judge_last,
-    judge_post_state,
-    judge_status,
+    Outcome,
+    check_decimals,
+    check_last,
+    check_post_state,
+    check_status,
+    find_outcome,
     later_approval,
 )
-from chains.evm.verify.history import History, describe_state, get_history, judge_state
+from chains.evm.verify.history import History, describe_state, find_state, get_history
 from chains.evm.verify.inclusion import Inclusion, OffChain, get_inclusion, read_transaction
 from chains.evm.verify.proofs import Proofs, describe_proofs, list_unproved, prove_approval
 from chains.evm.verify.token_state import TokenState, get_allowance, get_token_state
@@ -54,7 +54,7 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     if answer is None:
         return await explain_absence(claim, signed, rpc, now)
     raw, transaction = read_transaction(claim.transaction, answer)
-    findings = [_judge_chain(claim, transaction)]
+    findings = [_check_chain(claim, transaction)]
     fields = parse_object("eth_getTransactionByHash", answer)
     if fields.get("blockNumber") is None:
         return explain_pending(claim, findings, now)
@@ -62,12 +62,12 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     if isinstance(inclusion, OffChain):
         return explain_off_chain(claim, findings, inclusion, now)
     check_lineage([(inclusion.block, inclusion.header), (now, header)])
-    return await _judge(_Case(claim, pair, rpc, raw, transaction, inclusion, now, header), findings)
+    return await _check_included(_Case(claim, pair, rpc, raw, transaction, inclusion, now, header), findings)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What is known of a mined transaction before it is judged; `head` and `header` are those of "now"."""
+    """What is known of a mined transaction before it is checked; `head` and `header` are those of "now"."""
 
     claim: ApprovalClaim
     pair: Pair
@@ -108,7 +108,7 @@ def _read_claim(claim: ApprovalClaim) -> tuple[Pair, DecodedTransaction | None]:
     return pair, signed
 
 
-def _judge_chain(claim: ApprovalClaim, transaction: DecodedTransaction) -> Finding:
+def _check_chain(claim: ApprovalClaim, transaction: DecodedTransaction) -> Finding:
     """Compare the chain that the signature names (EIP-155) with the claimed one (attack A2)."""
     expected = str(claim.chain.chain_id)
     if transaction.chain_id is None:
@@ -116,7 +116,7 @@ def _judge_chain(claim: ApprovalClaim, transaction: DecodedTransaction) -> Findi
         return Finding(
             "chain",
             "VERIFIED",
-            f"The transaction {why} (EIP-155): the same bytes may be valid on other chains. It is judged as one of "
+            f"The transaction {why} (EIP-155): the same bytes may be valid on other chains. It is checked as one of "
             f"{claim.chain.title} because a block there holds it.",
             expected=expected,
         )
@@ -125,38 +125,38 @@ def _judge_chain(claim: ApprovalClaim, transaction: DecodedTransaction) -> Findi
     return Finding("chain", "VERIFIED", f"The transaction is signed for {claim.chain.title}.", expected, expected)
 
 
-async def _judge(case: _Case, findings: list[Finding]) -> ApprovalCheck:
-    """Judge a transaction that is in a block: at that block first, then what became of it."""
+async def _check_included(case: _Case, findings: list[Finding]) -> ApprovalCheck:
+    """Check a transaction that is in a block: at that block first, then what became of it."""
     inclusion = case.inclusion
     status = parse_quantity("a receipt's status", inclusion.receipt.get("status"))
-    findings += [_describe_inclusion(inclusion), judge_status(status)]
-    judgement, walked, after, post = Judgement(()), None, None, None
+    findings += [_describe_inclusion(inclusion), check_status(status)]
+    outcome, walked, after, post = Outcome(()), None, None, None
     if status == 1:
-        judgement, walked = await _judge_form(case)
-        findings += judgement.findings
-        if judgement.authorised is not None:
+        outcome, walked = await _find_outcome(case)
+        findings += outcome.findings
+        if outcome.authorised is not None:
             after = await _ask_allowance(case)
-            last = judge_last(case.claim, judgement, walked, complete=inclusion.proved)
-            post = judge_post_state(case.claim, judgement, walked, after, complete=inclusion.proved)
+            last = check_last(case.claim, outcome, walked, complete=inclusion.proved)
+            post = check_post_state(case.claim, outcome, walked, after, complete=inclusion.proved)
             findings += [post] if last is None else [last, post]
     level, finding = await get_finality(case.rpc, case.claim.chain, inclusion.block)
     findings.append(finding)
 
     now = await _ask_now(case, findings)
     left = after if isinstance(after, int) else None
-    state = await _judge_state(case, judgement, walked, left, now, findings)
+    state = await _check_state(case, outcome, walked, left, now, findings)
     reading = Reading(case.head, case.header, None if now is None else now.allowance)
     proofs = await prove_approval(case.rpc, case.pair, inclusion, walked, left, reading)
-    proved, amounts = False, Amounts(judgement.authorised)
+    proved, amounts = False, Amounts(outcome.authorised)
     if now is not None:
-        missing = list_unproved(judgement, walked, post, now, case.claim.token, proofs)
+        missing = list_unproved(outcome, walked, post, now, case.claim.token, proofs)
         findings.append(describe_proofs(case.head.number, proofs.now, missing))
         proved = inclusion.proved and proofs.now.proved and not missing
-        amounts = Amounts(judgement.authorised, now.allowance, now.balance, now.spendable)
+        amounts = Amounts(outcome.authorised, now.allowance, now.balance, now.spendable)
     return ApprovalCheck(
         findings=tuple(findings),
-        method=judgement.method,
-        via=judgement.via,
+        method=outcome.method,
+        via=outcome.via,
         state=state,
         amounts=amounts,
         blocked=() if now is None else now.blocked,
@@ -165,7 +165,7 @@ async def _judge(case: _Case, findings: list[Finding]) -> ApprovalCheck:
         finality=level,
         proved=proved,
         facts=_facts(case, amounts),
-        exhibits=_exhibits(case, judgement, proofs),
+        exhibits=_exhibits(case, outcome, proofs),
     )
 
 
@@ -178,7 +178,7 @@ def _describe_inclusion(inclusion: Inclusion) -> Finding:
     return Finding("inclusion", "VERIFIED", message, found=block.hash)
 
 
-async def _judge_form(case: _Case) -> tuple[Judgement, Walk]:
+async def _find_outcome(case: _Case) -> tuple[Outcome, Walk]:
     """Return what the transaction approved, and what its block did to the pair."""
     own, executions = _read_block(case)
     delegated = await _is_delegated(case)
@@ -195,7 +195,7 @@ async def _judge_form(case: _Case) -> tuple[Judgement, Walk]:
     walked = walk(case.pair, executions, before, delegated=delegated)
     otherwise = walk(case.pair, executions, before, delegated=not delegated)
     walked = replace(walked, hinges_on_code=walked != otherwise)
-    return judge_form(case.claim, case.pair, own, walked, delegated=delegated), walked
+    return find_outcome(case.claim, case.pair, own, walked, delegated=delegated), walked
 
 
 def _read_block(case: _Case) -> tuple[Execution, list[Execution]]:
@@ -239,7 +239,7 @@ async def _ask_now(case: _Case, findings: list[Finding]) -> TokenState | None:
         message = f"What the token says at block {case.head.number} could not be read ({error.message})."
         findings.append(Finding("state", "UNDETERMINED", message))
         return None
-    findings.append(judge_decimals(case.claim.token, now.decimals))
+    findings.append(check_decimals(case.claim.token, now.decimals))
     if now.blocked:
         message = f"WARNING: nothing can be spent at block {case.head.number}: {', '.join(now.blocked)}."
     elif now.spendable is None:
@@ -250,16 +250,16 @@ async def _ask_now(case: _Case, findings: list[Finding]) -> TokenState | None:
     return now
 
 
-async def _judge_state(
+async def _check_state(
     case: _Case,
-    judgement: Judgement,
+    outcome: Outcome,
     walked: Walk | None,
     after: int | None,
     now: TokenState | None,
     findings: list[Finding],
 ) -> State | None:
     """Return what has become of the approval, and say it; None where there was none or it cannot be told."""
-    authorised = judgement.authorised
+    authorised = outcome.authorised
     if authorised is None or walked is None or now is None:
         return None
     since = case.inclusion.block.number
@@ -271,8 +271,8 @@ async def _judge_state(
     if now.allowance != authorised:
         history = await get_history(case.rpc, case.pair, since, case.head.number, after)
         if history.approval is None:
-            history = replace(history, approval=later_approval(judgement, walked))
-    state = judge_state(case.claim.amount, authorised, now.allowance, history)
+            history = replace(history, approval=later_approval(outcome, walked))
+    state = find_state(case.claim.amount, authorised, now.allowance, history)
     message = describe_state(state, case.claim, authorised, now.allowance, history)
     findings.append(Finding("state", "VERIFIED", f"At block {case.head.number}: {message}"))
     return state
@@ -291,7 +291,7 @@ def _facts(case: _Case, amounts: Amounts) -> dict[str, str]:
     return facts | {name: str(value) for name, value in values.items() if value is not None}
 
 
-def _exhibits(case: _Case, judgement: Judgement, proofs: Proofs) -> dict[str, Any]:
+def _exhibits(case: _Case, outcome: Outcome, proofs: Proofs) -> dict[str, Any]:
     """Return the evidence as JSON."""
     inclusion = case.inclusion
     exhibits: dict[str, Any] = {
@@ -304,8 +304,8 @@ def _exhibits(case: _Case, judgement: Judgement, proofs: Proofs) -> dict[str, An
         "slot": proofs.now.as_json(),
         "proof": proofs.now.proof,
     }
-    if judgement.log is not None:
-        exhibits["log"] = inclusion.receipt["logs"][judgement.log.position]
+    if outcome.log is not None:
+        exhibits["log"] = inclusion.receipt["logs"][outcome.log.position]
     if inclusion.block != case.head:
         exhibits |= {"slot_at_included": proofs.then.as_json(), "proof_at_included": proofs.then.proof}
     if proofs.before.proof is not None:

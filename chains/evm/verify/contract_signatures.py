@@ -1,4 +1,4 @@
-"""Signatures of contract wallets, which only the wallet's own code can judge: ERC-1271, ERC-6492, EIP-7702 delegates.
+"""Signatures of contract wallets, which only the wallet's own code can check: ERC-1271, ERC-6492, EIP-7702 delegates.
 
 Everything is asked by `eth_call` at exactly one block, with a cap on its gas; nothing is ever sent. A wallet's code may
 say one thing at one block and another at the next, for example because its owner was replaced, so that an answer from
@@ -50,7 +50,7 @@ def needs_contract(signature: bytes) -> bool:
     return len(signature) > _LONGEST_KEY_SIGNATURE
 
 
-async def ask_delegate(chain: Chain, rpc: Rpc, owner: str, at: Block | None) -> tuple[Block, str | None]:
+async def get_delegate(chain: Chain, rpc: Rpc, owner: str, at: Block | None) -> tuple[Block, str | None]:
     """Return a block, the newest by default, and the contract whose code the account runs there (EIP-7702), or None.
 
     Raises `WrongChainError` and `NodeError`.
@@ -152,6 +152,7 @@ async def _ask_at(rpc: Rpc, method: str, subject: object, block: Block) -> Any:
     Some nodes take numbers only. A number names another block once the chain has changed, so that the answer counts
     only if the number is still that of this block; raises `NodeError` if it is not.
     """
+    # Not `requireCanonical`: what was accepted at a block is a fact about it, also where the chain has gone another way.
     try:
         return await rpc.request(method, [subject, {"blockHash": block.hash}])
     except RpcError as error:

@@ -32,7 +32,7 @@ _MEANS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Outcome:
     """What a transaction did to the pair of a claim.
 
     `authorised` is what it approved in base units, None where it approved nothing; `log` is the last approval among its
@@ -46,7 +46,7 @@ class Judgement:
     log: ApprovalLog | None = None
 
 
-def judge_status(status: int) -> Finding:
+def check_status(status: int) -> Finding:
     """Return whether the transaction succeeded (attack A1)."""
     if status == 1:
         return Finding("status", "VERIFIED", "The transaction succeeded.")
@@ -54,16 +54,16 @@ def judge_status(status: int) -> Finding:
     return Finding("status", "REFUTED", message, expected="1", found="0")
 
 
-def judge_form(claim: ApprovalClaim, pair: Pair, execution: Execution, walked: Walk, *, delegated: bool) -> Judgement:
+def find_outcome(claim: ApprovalClaim, pair: Pair, execution: Execution, walked: Walk, *, delegated: bool) -> Outcome:
     """Return what a transaction that succeeded approved: by its calldata, else by its logs."""
     own = [log for log in walked.approvals if log.transaction == execution.transaction.hash]
     direct = read_direct(execution.transaction)
     if direct is not None and (execution.transaction.to == pair.token or not own):
-        return _judge_direct(claim, pair, execution, own, *direct)
-    return _judge_logs(claim, pair, execution, own, delegated=delegated)
+        return _find_direct(claim, pair, execution, own, *direct)
+    return _find_logged(claim, pair, execution, own, delegated=delegated)
 
 
-def _judge_direct(
+def _find_direct(
     claim: ApprovalClaim,
     pair: Pair,
     execution: Execution,
@@ -71,7 +71,7 @@ def _judge_direct(
     spender: str,
     amount: int,
     too_many: int,
-) -> Judgement:
+) -> Outcome:
     transaction = execution.transaction
     fits = (transaction.to, transaction.sender, spender) == (pair.token, pair.owner, pair.spender)
     log = own[-1] if own and fits else None
@@ -88,14 +88,14 @@ def _judge_direct(
         _match("spender", "the spender approved", pair.spender, spender),
         check_amount(claim, amount),
     )
-    return Judgement(findings, "direct", None, amount if fits else None, log)
+    return Outcome(findings, "direct", None, amount if fits else None, log)
 
 
-def _judge_logs(
+def _find_logged(
     claim: ApprovalClaim, pair: Pair, execution: Execution, own: Sequence[ApprovalLog], *, delegated: bool
-) -> Judgement:
+) -> Outcome:
     if not own:
-        return Judgement(tuple(_near_misses(pair, execution)))
+        return Outcome(tuple(_explain_no_approval(pair, execution)))
     last = next((log for log in reversed(own) if log.kind != "spend"), None)
     if last is None:
         message = (
@@ -103,14 +103,14 @@ def _judge_logs(
             f"log says what remains of an allowance made earlier: {show_amount(claim, own[-1].value)}. The "
             "owner approved nothing here."
         )
-        return Judgement((Finding("spend-log", "REFUTED", message, found=str(own[-1].value)),))
+        return Outcome((Finding("spend-log", "REFUTED", message, found=str(own[-1].value)),))
     if last.kind == "unclear":
         message = (
             "The Approval log of this transaction goes together with a transfer of the owner's tokens and cannot be "
             "told from that of a spend, so it is not accepted as an approval. Approve in a transaction that pays "
             "nothing."
         )
-        return Judgement((Finding("spend-log", "UNDETERMINED", message, found=str(last.value)),), "logs")
+        return Outcome((Finding("spend-log", "UNDETERMINED", message, found=str(last.value)),), "logs")
     via = name_carrier(pair, execution, last.position, delegated=delegated)
     said = f"The token's log says that the owner approved, {_MEANS[via]} (method logs, {via})."
     findings = [
@@ -123,10 +123,10 @@ def _judge_logs(
     before = [log.value for log in own if log.kind == "approval" and log.position < last.position]
     if not satisfies(claim, last.value) and any(satisfies(claim, value) for value in before):
         findings.append(_overruled(claim, claim.amount, last.value, "later in the same transaction"))
-    return Judgement(tuple(findings), "logs", via, last.value, last)
+    return Outcome(tuple(findings), "logs", via, last.value, last)
 
 
-def _near_misses(pair: Pair, execution: Execution) -> list[Finding]:
+def _explain_no_approval(pair: Pair, execution: Execution) -> list[Finding]:
     """Say what a transaction approved instead, if anything (attacks A3, A4 and A8)."""
     found: dict[str, Finding] = {}
     for log in execution.logs:
@@ -151,24 +151,24 @@ def _near_misses(pair: Pair, execution: Execution) -> list[Finding]:
     return [Finding("approval", "REFUTED", f"{why} Nothing was approved.")]
 
 
-def judge_last(claim: ApprovalClaim, judgement: Judgement, walked: Walk, *, complete: bool) -> Finding | None:
+def check_last(claim: ApprovalClaim, outcome: Outcome, walked: Walk, *, complete: bool) -> Finding | None:
     """Return whether a later approval of the same block replaced this one (attack A6); None where that is unknown."""
-    if judgement.log is None or not complete or any(each.rule == "last-approval" for each in judgement.findings):
+    if outcome.log is None or not complete or any(each.rule == "last-approval" for each in outcome.findings):
         return None
-    last = later_approval(judgement, walked)
-    if last is None or last.value == judgement.authorised:
+    last = later_approval(outcome, walked)
+    if last is None or last.value == outcome.authorised:
         return Finding("last-approval", "VERIFIED", "It is the last approval of this owner and spender in its block.")
     if last.kind == "unclear":
         message = f"{last.transaction} of the same block logs another amount, by an approval or by a spend."
-        return Finding("last-approval", "UNDETERMINED", message, str(judgement.authorised), str(last.value))
-    return _overruled(claim, judgement.authorised or 0, last.value, f"later in the same block, in {last.transaction}")
+        return Finding("last-approval", "UNDETERMINED", message, str(outcome.authorised), str(last.value))
+    return _overruled(claim, outcome.authorised or 0, last.value, f"later in the same block, in {last.transaction}")
 
 
-def later_approval(judgement: Judgement, walked: Walk) -> ApprovalLog | None:
+def later_approval(outcome: Outcome, walked: Walk) -> ApprovalLog | None:
     """Return the last log of the block, after that of the approval, that is not one of a spend; None if none is."""
-    if judgement.log is None:
+    if outcome.log is None:
         return None
-    at = walked.approvals.index(judgement.log)
+    at = walked.approvals.index(outcome.log)
     return next((log for log in reversed(walked.approvals[at + 1 :]) if log.kind != "spend"), None)
 
 
@@ -180,15 +180,15 @@ def _overruled(claim: ApprovalClaim, earlier: int, last: int, where: str) -> Fin
     return Finding("last-approval", "REFUTED", message, expected=str(earlier), found=str(last))
 
 
-def judge_post_state(
-    claim: ApprovalClaim, judgement: Judgement, walked: Walk, answer: int | str | None, *, complete: bool
+def check_post_state(
+    claim: ApprovalClaim, outcome: Outcome, walked: Walk, answer: int | str | None, *, complete: bool
 ) -> Finding:
     """Compare the allowance at the end of the block with what the approvals and spends in it leave (rules 12 and 15).
 
     `answer` is what the token says, None if it answers no number, or a text that says why it could not be asked.
     """
     if isinstance(answer, str):
-        needed = judgement.method == "logs" or judgement.log is None
+        needed = outcome.method == "logs" or outcome.log is None
         consequence = (
             "without it this approval cannot be accepted"
             if needed
@@ -196,9 +196,9 @@ def judge_post_state(
         )
         message = f"The allowance at the end of the block could not be read ({answer}); {consequence}."
         return Finding("post-state", "UNDETERMINED" if needed else "VERIFIED", message)
-    authorised = judgement.authorised or 0
+    authorised = outcome.authorised or 0
     expected = authorised
-    if complete and judgement.log is not None and walked.allowance is not None:
+    if complete and outcome.log is not None and walked.allowance is not None:
         expected = walked.allowance
     if answer is None:
         message = (
@@ -223,7 +223,7 @@ def judge_post_state(
     return Finding("post-state", verdict, message, expected=str(expected), found=str(answer))
 
 
-def judge_decimals(token: Token, found: int | None) -> Finding:
+def check_decimals(token: Token, found: int | None) -> Finding:
     """Compare the decimals that the claim's amounts are read with against the token's own (attack A11)."""
     if found is None:
         message = f"{token.address} does not say how many decimals it has; amounts are read with {token.decimals}."

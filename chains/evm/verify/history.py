@@ -82,7 +82,7 @@ async def get_history(rpc: Rpc, pair: Pair, after: int, until: int, allowance: i
     return History(last, spends, problem or more)
 
 
-def judge_state(claimed: int, authorised: int, now: int, history: History) -> State:
+def find_state(claimed: int, authorised: int, now: int, history: History) -> State:
     """Return what has become of an approval of `authorised` base units, of which the chain allows `now`.
 
     An unlimited allowance is unlimited for as long as it is above the threshold (attack A12). That the owner revoked is

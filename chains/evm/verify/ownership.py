@@ -11,8 +11,8 @@ from chains.evm.addresses import parse_address, to_checksum_address
 from chains.evm.codec.signatures import canonical_signature, message_digest, recover_signer
 from chains.evm.verify.contract_signatures import (
     SignatureResult,
-    ask_delegate,
     check_contract_signature,
+    get_delegate,
     needs_contract,
 )
 from chains.rpc import Rpc
@@ -96,7 +96,7 @@ async def _accept_key(
     block = delegate = None
     if rpc is not None:
         try:
-            asked_at, delegate = await ask_delegate(claim.chain, rpc, owner, at)
+            asked_at, delegate = await get_delegate(claim.chain, rpc, owner, at)
         except ContradictionError:
             raise
         except NodeError as error:

@@ -9,7 +9,7 @@ from chains.errors import RpcError
 from chains.evm.blocks import get_parent
 from chains.evm.codec.approval_logs import Pair, Walk
 from chains.evm.verify.allowance_proof import AllowanceProof, Reading, prove_readings
-from chains.evm.verify.findings import Judgement
+from chains.evm.verify.findings import Outcome
 from chains.evm.verify.inclusion import Inclusion
 from chains.evm.verify.token_state import TokenState, get_allowance
 from chains.rpc import Rpc
@@ -32,7 +32,7 @@ async def prove_approval(
 ) -> Proofs:
     """Return the proofs of an approval's allowances; `after` is the one at the end of its block, None if unknown.
 
-    The block before is looked at where the judgement rests on it, and where a zero needs it to be proved. Raises
+    The block before is looked at where the outcome rests on it, and where a zero needs it to be proved. Raises
     `ContradictionError` if a proof fails or proves another number.
     """
     before = None if walked is None else walked.before
@@ -50,13 +50,13 @@ async def prove_approval(
 
 
 def list_unproved(
-    judgement: Judgement, walked: Walk | None, post_state: Finding | None, now: TokenState, token: Token, proofs: Proofs
+    outcome: Outcome, walked: Walk | None, post_state: Finding | None, now: TokenState, token: Token, proofs: Proofs
 ) -> list[str]:
     """Return what the verdict rests on besides the allowance now, and nothing proves."""
     missing = []
     # Where log and calldata of the approval are proved, a state after it that agrees adds nothing.
-    is_needed = post_state is not None and (judgement.log is None or post_state.verdict != "VERIFIED")
-    if (is_needed or judgement.method == "logs") and not proofs.then.proved:
+    is_needed = post_state is not None and (outcome.log is None or post_state.verdict != "VERIFIED")
+    if (is_needed or outcome.method == "logs") and not proofs.then.proved:
         missing.append(f"what the allowance was at the end of its block is not proved ({proofs.then.problem})")
     if walked is not None and walked.before is not None and not proofs.before.proved:
         missing.append(f"what the allowance was before its block is not proved ({proofs.before.problem})")

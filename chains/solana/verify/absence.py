@@ -9,7 +9,7 @@ from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import NodeError, RpcError, SignatureMismatchError
 from chains.rpc import Rpc
 from chains.solana.answers import account_data, nonsense, take, why_unknown
-from chains.solana.verify.inclusion import LEVELS, ask_status, has_known_version, nonce_account, verify_transaction
+from chains.solana.verify.inclusion import LEVELS, get_status, has_known_version, nonce_account, verify_transaction
 from chains.types import Block
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def explain_absence(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approv
     """
     finality = None
     try:
-        reached, status = await ask_status(rpc, claim.transaction)
+        reached, status = await get_status(rpc, claim.transaction)
         if status is not None:
             level = status.get("confirmationStatus")
             finality = level if level in LEVELS else None

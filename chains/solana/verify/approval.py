@@ -18,24 +18,24 @@ from chains.solana.answers import why_unknown
 from chains.solana.token import TokenAccount
 from chains.solana.verify.absence import explain_absence
 from chains.solana.verify.findings import (
+    check_instruction,
+    check_mint,
+    check_nonce,
+    check_owner,
+    check_signatures,
+    check_spender,
+    check_status,
+    check_token,
     choose_outcome,
-    judge_approval,
-    judge_mint,
-    judge_nonce,
-    judge_nothing,
-    judge_owner,
-    judge_signatures,
-    judge_spender,
-    judge_status,
-    judge_token,
+    explain_no_approval,
 )
-from chains.solana.verify.history import Accounts, ask_accounts, find_standing
+from chains.solana.verify.history import Accounts, find_state, get_accounts
 from chains.solana.verify.inclusion import (
-    Landed,
+    Inclusion,
     as_json,
-    ask_finality,
-    ask_transaction,
-    read_landed,
+    get_finality,
+    get_transaction,
+    read_inclusion,
     require_signature,
 )
 from chains.solana.verify.instructions import Outcome, find_outcomes, walk
@@ -52,15 +52,15 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     """
     _require_claim(claim)
     try:
-        answer = await ask_transaction(rpc, claim.transaction)
-        landed = None if answer is None else read_landed(answer, claim.transaction)
+        answer = await get_transaction(rpc, claim.transaction)
+        landed = None if answer is None else read_inclusion(answer, claim.transaction)
     except NodeError as error:
         unread = Finding("transaction", "UNDETERMINED", why_unknown(error), expected=claim.transaction)
         return ApprovalCheck(findings=(unread,), head=head, facts={"transaction": claim.transaction})
     if landed is None:
         return await explain_absence(claim, rpc, head)
-    seen = _Seen(landed, await ask_finality(rpc, landed), head)
-    seen.findings += [judge_signatures(landed), *judge_nonce(landed), judge_status(landed)]
+    seen = _Seen(landed, await get_finality(rpc, landed), head)
+    seen.findings += [check_signatures(landed), *check_nonce(landed), check_status(landed)]
     if seen.findings[-1].verdict != "VERIFIED" or landed.meta is None:
         return seen.to_check()
     try:
@@ -70,7 +70,7 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
         return seen.to_check()
     outcomes = find_outcomes(calls)
     if not outcomes:
-        seen.findings.append(judge_nothing(claim, calls))
+        seen.findings.append(explain_no_approval(claim, calls))
         return seen.to_check()
     await _check_accounts(claim, rpc, seen, outcomes)
     return seen.to_check()
@@ -80,7 +80,7 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
 class _Seen:
     """What has been established so far of a transaction that a node serves."""
 
-    landed: Landed
+    landed: Inclusion
     finality: str
     head: Block
     findings: list[Finding] = field(default_factory=list)
@@ -106,13 +106,13 @@ class _Seen:
 
 
 async def _check_accounts(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes: dict[str, Outcome]) -> None:
-    """Judge what the transaction did against the claim and against the accounts as they are now."""
+    """Hold what the transaction did against the claim and against the accounts as they are now."""
     accounts: Accounts | None = None
     account: TokenAccount | None = None
     problem = ""
     try:
         wanted = list(dict.fromkeys([claim.token.address, claim.owner, *outcomes]))
-        accounts = await ask_accounts(rpc, wanted, max(seen.landed.slot, seen.head.number))
+        accounts = await get_accounts(rpc, wanted, max(seen.landed.slot, seen.head.number))
     except NodeError as error:
         problem = why_unknown(error)
     outcome = choose_outcome(claim, outcomes, accounts)
@@ -124,11 +124,11 @@ async def _check_accounts(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes:
         except NodeError as error:
             problem = why_unknown(error)
     seen.findings += [
-        judge_approval(claim, seen.landed, outcome, account),
-        judge_token(claim, outcome, accounts, account, problem),
-        *judge_mint(claim, accounts, problem),
-        judge_owner(claim, seen.landed, outcome, accounts, account, problem),
-        judge_spender(claim, outcome),
+        check_instruction(claim, seen.landed, outcome, account),
+        check_token(claim, outcome, accounts, account, problem),
+        *check_mint(claim, accounts, problem),
+        check_owner(claim, seen.landed, outcome, accounts, account, problem),
+        check_spender(claim, outcome),
         check_amount(claim, outcome.last.amount),
     ]
     seen.rest = {"method": "instruction", "via": outcome.last.via, "amounts": Amounts(authorised=outcome.last.amount)}
@@ -136,16 +136,16 @@ async def _check_accounts(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes:
     if problem:
         seen.findings.append(Finding("state", "UNDETERMINED", f"The account as it is now could not be read: {problem}"))
         return
-    standing = await find_standing(claim, outcome, account, rpc)
+    became = await find_state(claim, outcome, account, rpc)
     read = "" if accounts is None else f" Read at slot {accounts.slot}, {accounts.commitment}."
-    verdict: Verdict = "UNDETERMINED" if standing.unknown else "VERIFIED"
-    seen.findings.append(Finding("state", verdict, standing.message + read, found=standing.state))
-    if standing.since is not None:
-        seen.exhibits["since"] = standing.since.evidence
-    if standing.state is not None or standing.unknown:
+    verdict: Verdict = "UNDETERMINED" if became.unknown else "VERIFIED"
+    seen.findings.append(Finding("state", verdict, became.message + read, found=became.state))
+    if became.since is not None:
+        seen.exhibits["since"] = became.since.evidence
+    if became.state is not None or became.unknown:
         held = account if account is not None and account.owner == claim.owner else None
         seen.rest |= {
-            "state": standing.state,
+            "state": became.state,
             "amounts": _amounts(claim, outcome, held),
             "blocked": ("frozen",) if held is not None and held.is_frozen else (),
         }

@@ -1,4 +1,4 @@
-"""The rules by which a claimed approval is judged: pure functions from what was read to findings."""
+"""The rules by which a claimed approval is checked: pure functions from what was read to findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chains.solana.addresses import TOKEN_PROGRAMS, get_associated_token_address
 from chains.solana.token import TokenAccount, decode_mint, decode_multisig
 from chains.solana.transactions import describe_error
 from chains.solana.verify.history import Accounts
-from chains.solana.verify.inclusion import Landed, nonce_account, signers_of
+from chains.solana.verify.inclusion import Inclusion, nonce_account, signers_of
 from chains.solana.verify.instructions import Call, Outcome, read_token_call
 
 _APPROVE_TAGS: Final = (b"\x04", b"\x0d")
@@ -22,7 +22,7 @@ _VIA: Final = {
 }
 
 
-def judge_signatures(landed: Landed) -> Finding:
+def check_signatures(landed: Inclusion) -> Finding:
     """Say what the signatures prove, which were checked when the transaction was read."""
     signers = signers_of(landed.message)
     return Finding(
@@ -36,7 +36,7 @@ def judge_signatures(landed: Landed) -> Finding:
     )
 
 
-def judge_nonce(landed: Landed) -> list[Finding]:
+def check_nonce(landed: Inclusion) -> list[Finding]:
     """Flag a transaction with a durable nonce, which may have been signed long before it landed (attack A41)."""
     nonce = nonce_account(landed.message)
     if nonce is None:
@@ -52,8 +52,8 @@ def judge_nonce(landed: Landed) -> list[Finding]:
     ]
 
 
-def judge_status(landed: Landed) -> Finding:
-    """Judge whether the transaction succeeded; a failed one with perfect instructions approves nothing (A1)."""
+def check_status(landed: Inclusion) -> Finding:
+    """Check whether the transaction succeeded; a failed one with perfect instructions approves nothing (A1)."""
     if landed.meta is None:
         return Finding("status", "UNDETERMINED", "The node does not say whether the transaction succeeded.")
     if landed.error is None:
@@ -62,8 +62,8 @@ def judge_status(landed: Landed) -> Finding:
     return Finding("status", "REFUTED", f"The transaction failed and approved nothing: {what[:200]}.", found=what[:200])
 
 
-def judge_nothing(claim: ApprovalClaim, calls: Iterable[Call]) -> Finding:
-    """Judge a transaction that touches no delegate at all; looking alike is not enough (A35)."""
+def explain_no_approval(claim: ApprovalClaim, calls: Iterable[Call]) -> Finding:
+    """Say why a transaction that touches no delegate at all approves nothing; looking alike is not enough (A35)."""
     calls = list(calls)
     if any(done is not None and done.kind == "unknown" for done in map(read_token_call, calls)):
         message = "The transaction holds an instruction of a token program that this toolkit does not know: upgrade it."
@@ -108,8 +108,10 @@ def _mint_of(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | Non
     return claim.token.address if _is_associated(claim, outcome) else None
 
 
-def judge_approval(claim: ApprovalClaim, landed: Landed, outcome: Outcome, account: TokenAccount | None) -> Finding:
-    """Judge whether the transaction's last word on the account is an approval (A6, A34), and how it was given."""
+def check_instruction(
+    claim: ApprovalClaim, landed: Inclusion, outcome: Outcome, account: TokenAccount | None
+) -> Finding:
+    """Check whether the transaction's last word on the account is an approval (A6, A34), and how it was given."""
     last = outcome.last
     if outcome.unknown is not None:
         message = "A later instruction on the account is one that this toolkit does not know: upgrade it."
@@ -136,10 +138,10 @@ def judge_approval(claim: ApprovalClaim, landed: Landed, outcome: Outcome, accou
     return Finding("approval", "VERIFIED", message, found=last.kind)
 
 
-def judge_token(
+def check_token(
     claim: ApprovalClaim, outcome: Outcome, accounts: Accounts | None, account: TokenAccount | None, problem: str
 ) -> Finding:
-    """Judge whether the account is one of the claimed token, by the mint's address and never by a name (A3)."""
+    """Check whether the account is one of the claimed token, by the mint's address and never by a name (A3)."""
     mint = claim.token.address
     # What the instruction names was checked by the program; the account may have been opened again for another mint.
     found = outcome.last.mint or (account.mint if account is not None else mint)
@@ -163,8 +165,8 @@ def judge_token(
     return Finding("token", "UNDETERMINED", message, expected=mint)
 
 
-def judge_mint(claim: ApprovalClaim, accounts: Accounts | None, problem: str) -> list[Finding]:
-    """Judge the mint: that it is one, with the claimed decimals, and no extension makes allowances unsafe (A39)."""
+def check_mint(claim: ApprovalClaim, accounts: Accounts | None, problem: str) -> list[Finding]:
+    """Check the mint: that it is one, with the claimed decimals, and no extension makes allowances unsafe (A39)."""
     token = claim.token
     if accounts is None:
         return [Finding("mint", "UNDETERMINED", f"The mint could not be read: {problem}", expected=token.address)]
@@ -196,15 +198,15 @@ def judge_mint(claim: ApprovalClaim, accounts: Accounts | None, problem: str) ->
     ]
 
 
-def judge_owner(
+def check_owner(
     claim: ApprovalClaim,
-    landed: Landed,
+    landed: Inclusion,
     outcome: Outcome,
     accounts: Accounts | None,
     account: TokenAccount | None,
     problem: str,
 ) -> Finding:
-    """Judge whether the claimed owner gave the approval and still owns the account (A8, A36).
+    """Check whether the claimed owner gave the approval and still owns the account (A8, A36).
 
     Raises `ContradictionError` if nobody signed for an owner whose signature the token program demands.
     """
@@ -244,8 +246,8 @@ def judge_owner(
     )
 
 
-def judge_spender(claim: ApprovalClaim, outcome: Outcome) -> Finding:
-    """Judge the delegate, compared in full and never by its ends (A4)."""
+def check_spender(claim: ApprovalClaim, outcome: Outcome) -> Finding:
+    """Check the delegate, compared in full and never by its ends (A4)."""
     found = outcome.last.delegate
     if found is None:
         verdict: Verdict = "REFUTED" if claim.amount else "VERIFIED"

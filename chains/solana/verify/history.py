@@ -12,7 +12,7 @@ from chains.rpc import Rpc
 from chains.solana.addresses import TOKEN_PROGRAMS
 from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, nonsense, take, take_slot, why_unknown
 from chains.solana.token import TokenAccount, decode_token_account
-from chains.solana.verify.inclusion import Landed, ask_transaction, read_landed
+from chains.solana.verify.inclusion import Inclusion, get_transaction, read_inclusion
 from chains.solana.verify.instructions import Outcome, TokenCall, read_token_call, walk
 
 _MOST_ACCOUNTS: Final = 100  # of one getMultipleAccounts
@@ -53,7 +53,7 @@ class Accounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ApprovalState:
     """What has become of an approval, and why; `since` is the later transaction that shows it.
 
     `state` is None where it cannot be told (`unknown`), and where nothing was approved that something could become of.
@@ -61,11 +61,11 @@ class Standing:
 
     state: State | None
     message: str
-    since: Landed | None = None
+    since: Inclusion | None = None
     unknown: bool = False
 
 
-async def ask_accounts(rpc: Rpc, addresses: list[str], min_slot: int) -> Accounts:
+async def get_accounts(rpc: Rpc, addresses: list[str], min_slot: int) -> Accounts:
     """Return accounts of one slot not before `min_slot`, at `finalized` if the node has got that far, or `confirmed`.
 
     Raises `NodeError` if it is behind; it is not waited for, so that a check can be made again offline.
@@ -96,22 +96,22 @@ async def ask_accounts(rpc: Rpc, addresses: list[str], min_slot: int) -> Account
     )
 
 
-async def find_standing(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, rpc: Rpc) -> Standing:
+async def find_state(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, rpc: Rpc) -> ApprovalState:
     """Return what has become of what a transaction did, from the account as it is now and, where needed, its history.
 
     A spent-out and a revoked allowance look the same in the account: only its history tells them apart (rule 36).
     """
-    standing = _from_account(claim, outcome, account)
-    if standing is not None:
-        return standing
+    became = _from_account(claim, outcome, account)
+    if became is not None:
+        return became
     remaining = account.allowance_of(claim.spender) if account else 0
     return await _follow(claim, outcome, remaining, rpc)
 
 
-def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> Standing | None:
+def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> ApprovalState | None:
     """Return what has become of an approval where the account as it is now tells it, else None."""
     if outcome.last.authority != claim.owner or (account is not None and account.mint != claim.token.address):
-        return Standing(None, "The transaction approves nothing of this owner and token, so nothing became of it.")
+        return ApprovalState(None, "The transaction approves nothing of this owner and token, so nothing became of it.")
     remaining = account.allowance_of(claim.spender) if account else 0
     return (
         _by_owner(claim, account, remaining)
@@ -121,54 +121,60 @@ def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount 
     )
 
 
-def _by_owner(claim: ApprovalClaim, account: TokenAccount | None, remaining: int) -> Standing | None:
+def _by_owner(claim: ApprovalClaim, account: TokenAccount | None, remaining: int) -> ApprovalState | None:
     """Return what has become of an approval of an account that was given away since."""
     if account is None or account.owner == claim.owner:
         return None
-    return Standing(
+    return ApprovalState(
         "replaced" if remaining else "revoked",
         f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
     )
 
 
-def _by_claim(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, remaining: int) -> Standing | None:
+def _by_claim(
+    claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, remaining: int
+) -> ApprovalState | None:
     """Return what the claim alone makes of what is left: more than claimed, nothing as claimed, or nobody's."""
     if not is_unlimited("solana", claim.amount) and remaining > claim.amount:
-        return Standing("exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed.")
+        return ApprovalState(
+            "exceeds", f"The account now allows {show_amount(claim, remaining)}, MORE than was claimed."
+        )
     if claim.amount == 0:
-        return Standing("revoked", "The spender can take nothing from this account, as claimed.")
+        return ApprovalState("revoked", "The spender can take nothing from this account, as claimed.")
     if account is None:
-        return Standing("revoked", "The token account was closed, and its delegate went with it.")
+        return ApprovalState("revoked", "The token account was closed, and its delegate went with it.")
     if claim.spender not in [approval.delegate for approval in outcome.approvals]:
-        return Standing(None, "The transaction approves nothing for this spender, so nothing became of it.")
+        return ApprovalState(None, "The transaction approves nothing for this spender, so nothing became of it.")
     return None
 
 
 def _by_delegate(
     claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, remaining: int
-) -> Standing | None:
+) -> ApprovalState | None:
     """Return what the account's only delegate, and what is left to it, tell beside what was approved."""
     delegate = None if account is None else account.delegate
     if delegate is not None and delegate != claim.spender:
-        return Standing("replaced", f"The account's only delegate is now {delegate}.")
+        return ApprovalState("replaced", f"The account's only delegate is now {delegate}.")
     if delegate is not None and remaining == 0:
-        return Standing("revoked", "An Approve of 0 took it back: the delegate is still named, with nothing left.")
+        return ApprovalState("revoked", "An Approve of 0 took it back: the delegate is still named, with nothing left.")
     authorised = outcome.last.amount if outcome.last.delegate == claim.spender else 0
     if remaining and remaining == authorised:
-        return Standing("active", "The account allows exactly what the transaction approved.")
+        return ApprovalState("active", "The account allows exactly what the transaction approved.")
     if remaining > authorised:
-        return Standing("replaced", f"A later approval of the same spender allows {show_amount(claim, remaining)}.")
+        return ApprovalState(
+            "replaced", f"A later approval of the same spender allows {show_amount(claim, remaining)}."
+        )
     return None
 
 
-def _by_transaction(claim: ApprovalClaim, outcome: Outcome, remaining: int) -> Standing | None:
+def _by_transaction(claim: ApprovalClaim, outcome: Outcome, remaining: int) -> ApprovalState | None:
     """Return what the rest of the approving transaction itself did to the approval."""
     if outcome.last.amount == 0:
-        return Standing("revoked", f"The transaction itself took it back ({_named(outcome.last)}).")
+        return ApprovalState("revoked", f"The transaction itself took it back ({_named(outcome.last)}).")
     if outcome.last.delegate != claim.spender:
-        return Standing("replaced", f"The transaction itself approved {outcome.last.delegate} in its place.")
+        return ApprovalState("replaced", f"The transaction itself approved {outcome.last.delegate} in its place.")
     if remaining == outcome.left:
-        return Standing("reduced", "The spender took it, or part of it, in the same transaction.")
+        return ApprovalState("reduced", "The spender took it, or part of it, in the same transaction.")
     return None
 
 
@@ -180,7 +186,7 @@ class _Spends:
     newest: str = ""
 
 
-async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: Rpc) -> Standing:
+async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: Rpc) -> ApprovalState:
     """Read the newer transactions of the token account, the newest first, until they explain what is left."""
     spends = _Spends(outcome.left - remaining)
     problem = "its transactions since then do not explain it"
@@ -192,22 +198,24 @@ async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: R
         for entry in listed:
             if take(entry, dict).get("err") is None:
                 seen = await _ask_later(rpc, take(entry, str, "signature"))
-                standing = _explain(claim, outcome.source, seen, spends, remaining)
-                if standing is not None:
-                    return standing
+                became = _explain(claim, outcome.source, seen, spends, remaining)
+                if became is not None:
+                    return became
     except NodeError as error:
         problem = f"its history could not be read ({why_unknown(error)})"
     if remaining:
-        return Standing(
+        return ApprovalState(
             "reduced",
             f"{show_amount(claim, remaining)} are left. Whether all the rest was spent, or a later approval was "
             f"smaller, is not known: {problem}.",
         )
     message = f"The account has no delegate. Whether it was spent or revoked is not known: {problem}."
-    return Standing(None, message, unknown=True)
+    return ApprovalState(None, message, unknown=True)
 
 
-def _explain(claim: ApprovalClaim, source: str, seen: Landed, spends: _Spends, remaining: int) -> Standing | None:
+def _explain(
+    claim: ApprovalClaim, source: str, seen: Inclusion, spends: _Spends, remaining: int
+) -> ApprovalState | None:
     """Return what a later transaction shows, or None if older ones have to be read."""
     if seen.meta is None or seen.error is not None:
         raise NodeError(f"the node lists {seen.signature} as successful and does not serve it so")
@@ -219,41 +227,41 @@ def _explain(claim: ApprovalClaim, source: str, seen: Landed, spends: _Spends, r
         if done.source == source:
             if done.kind != "spend":
                 return _explain_change(claim, done, seen)
-            standing = _explain_spend(claim, done, seen, spends, remaining)
-            if standing is not None:
-                return standing
+            became = _explain_spend(claim, done, seen, spends, remaining)
+            if became is not None:
+                return became
     return None
 
 
 def _explain_spend(
-    claim: ApprovalClaim, done: TokenCall, seen: Landed, spends: _Spends, remaining: int
-) -> Standing | None:
+    claim: ApprovalClaim, done: TokenCall, seen: Inclusion, spends: _Spends, remaining: int
+) -> ApprovalState | None:
     """Return what a later spend shows, or None if older transactions have to be read."""
     if done.authority != claim.spender:
         if done.authority == claim.owner:
             return None  # the owner's own transfers leave the allowance alone
-        return Standing("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
+        return ApprovalState("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
     spends.missing -= done.amount
     spends.newest = spends.newest or seen.signature
     if remaining and spends.missing > 0:
         return None
     how = "the rest" if remaining else "all of it"
-    return Standing("reduced", f"The spender took {how}, last in {spends.newest}.", seen)
+    return ApprovalState("reduced", f"The spender took {how}, last in {spends.newest}.", seen)
 
 
-def _explain_change(claim: ApprovalClaim, done: TokenCall, seen: Landed) -> Standing:
+def _explain_change(claim: ApprovalClaim, done: TokenCall, seen: Inclusion) -> ApprovalState:
     """Return what a later instruction shows that set or cleared the delegate."""
     if done.delegate is not None and done.amount:
         what = f"an approval of {show_amount(claim, done.amount)} for {done.delegate}"
-        return Standing("replaced", f"It was followed by {what} in {seen.signature}.", seen)
-    return Standing("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
+        return ApprovalState("replaced", f"It was followed by {what} in {seen.signature}.", seen)
+    return ApprovalState("revoked", f"It was taken back by {_named(done)} in {seen.signature}.", seen)
 
 
-async def _ask_later(rpc: Rpc, signature: str) -> Landed:
-    answer = await ask_transaction(rpc, signature)
+async def _ask_later(rpc: Rpc, signature: str) -> Inclusion:
+    answer = await get_transaction(rpc, signature)
     if answer is None:
         raise NodeError(f"the node lists {signature} and does not serve it")
-    return read_landed(answer, signature)
+    return read_inclusion(answer, signature)
 
 
 def _named(done: TokenCall) -> str:

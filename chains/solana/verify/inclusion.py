@@ -1,4 +1,4 @@
-"""Signed transactions judged by their bytes, and what a node says of their execution."""
+"""Signed transactions checked by their bytes, and what a node says of their execution."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADVANCE_NONCE: Final = (4).to_bytes(4, "little")  # SystemInstruction::AdvanceN
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Inclusion:
     """A transaction as a node serves it, its signatures checked: `meta` is the node's word, None where it has none."""
 
     signature: str
@@ -60,7 +60,7 @@ def require_signature(text: str) -> None:
         )
 
 
-async def ask_transaction(rpc: Rpc, signature: str) -> dict[str, Any] | None:
+async def get_transaction(rpc: Rpc, signature: str) -> dict[str, Any] | None:
     """Return the node's answer for a confirmed transaction, or None if it does not know it; raise `NodeError`."""
     config = {"encoding": "base64", "commitment": "confirmed", "maxSupportedTransactionVersion": 0}
     try:
@@ -72,13 +72,13 @@ async def ask_transaction(rpc: Rpc, signature: str) -> dict[str, Any] | None:
     return None if answer is None else take(answer, dict)
 
 
-async def ask_finality(rpc: Rpc, landed: Landed) -> str:
+async def get_finality(rpc: Rpc, landed: Inclusion) -> str:
     """Return `processed`, `confirmed` or `finalized`; `confirmed`, at which it was served, where the node says no more.
 
     Raises `ContradictionError` if the node says something else of the transaction than before.
     """
     try:
-        _slot, status = await ask_status(rpc, landed.signature)
+        _slot, status = await get_status(rpc, landed.signature)
         slot = None if status is None else take_slot(status, "slot")
     except NodeError as error:
         why_unknown(error)
@@ -96,7 +96,7 @@ async def ask_finality(rpc: Rpc, landed: Landed) -> str:
     return str(level)
 
 
-async def ask_status(rpc: Rpc, signature: str) -> tuple[int, dict[str, Any] | None]:
+async def get_status(rpc: Rpc, signature: str) -> tuple[int, dict[str, Any] | None]:
     """Return the slot the node has reached, and the status of a signature, None where its history has none."""
     answer = await rpc.request("getSignatureStatuses", [[signature], {"searchTransactionHistory": True}])
     statuses = take(answer, list, "value")
@@ -146,7 +146,7 @@ def verify_transaction(raw: bytes, signature: str) -> VersionedMessage:
     return message
 
 
-def read_landed(answer: dict[str, Any], signature: str) -> Landed:
+def read_inclusion(answer: dict[str, Any], signature: str) -> Inclusion:
     """Return the transaction in a node's answer.
 
     Raises `ContradictionError` if its bytes are not what `signature` signed, and `NodeError` if there are none or they
@@ -164,7 +164,7 @@ def read_landed(answer: dict[str, Any], signature: str) -> Landed:
             found=error.found,
         ) from error
     meta = answer.get("meta")
-    return Landed(signature, raw, message, take_slot(answer, "slot"), None if meta is None else take(meta, dict))
+    return Inclusion(signature, raw, message, take_slot(answer, "slot"), None if meta is None else take(meta, dict))
 
 
 def signers_of(message: VersionedMessage) -> tuple[str, ...]:
