@@ -152,7 +152,7 @@ async def _ask_at(rpc: Rpc, method: str, subject: object, block: Block) -> Any:
     Some nodes take numbers only. A number names another block once the chain has changed, so that the answer counts
     only if the number is still that of this block; raises `NodeError` if it is not.
     """
-    # Not `requireCanonical`: what was accepted at a block is a fact about it, also where the chain has gone another way.
+    # Not `requireCanonical`: what is accepted at a block is a fact about it, also where the chain went another way.
     try:
         return await rpc.request(method, [subject, {"blockHash": block.hash}])
     except RpcError as error:
