@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from chains.claims import OwnershipClaim as OwnershipClaim
     from chains.claims import verdict_of as verdict_of
     from chains.errors import ChainError as ChainError
-    from chains.errors import ToolkitError as ToolkitError
     from chains.errors import InputError as InputError
     from chains.errors import NodeError as NodeError
     from chains.errors import RefusedError as RefusedError
     from chains.errors import SigningError as SigningError
+    from chains.errors import ToolkitError as ToolkitError
     from chains.errors import TransactionError as TransactionError
     from chains.family import check_approval as check_approval
     from chains.family import check_ownership as check_ownership

@@ -327,12 +327,20 @@ def test_a_journal_that_another_process_upgrades_meanwhile_is_no_longer_written(
 
 DAMAGED = {
     "newer": ("replace(document, '\"delegation/2\"', '\"delegation/9\"')", "format delegation/9", "Upgrade"),
-    "truncated": ("substr(document, 1, 200)", "no whole document", "chain holds can be read"),
+    "truncated": ("substr(document, 1, 200)", "no whole document", "without it"),
     "field": ("replace(document, '\"request\"', '\"wish\"')", "request, wish", "version of this toolkit"),
-    "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "chain holds can be read"),
-    "not text": ("CAST(x'ff' || document AS TEXT)", "Its entry is damaged", "chain holds can be read"),
-    "in the text": ("replace(document, 'usdc', CAST(x'ff' AS TEXT))", "Its entry is damaged", "chain holds can be read"),
-    "of another": ('replace(document, \'"id":"bbbb"\', \'"id":"cccc"\')', "of another delegation", "chain holds can be read"),
+    "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "without it"),
+    "not text": ("CAST(x'ff' || document AS TEXT)", "Its entry is damaged", "without it"),
+    "in the text": (
+        "replace(document, 'usdc', CAST(x'ff' AS TEXT))",
+        "Its entry is damaged",
+        "chain holds can be read",
+    ),
+    "of another": (
+        'replace(document, \'"id":"bbbb"\', \'"id":"cccc"\')',
+        "of another delegation",
+        "chain holds can be read",
+    ),
     "a number": ("7", "Its entry is damaged", "chain holds can be read"),
     "nothing": ("''", "no whole document", "chain holds can be read"),
 }
