@@ -80,13 +80,17 @@ def _table(
 
 def _is_of_use(option: str, *, resuming: bool) -> bool:
     """Return whether the command to be typed next has an option that can change how it goes."""
-    from delegation.cli.journal import resume_command
     from delegation.faucet import FAUCET_NETWORKS
 
     context = click.get_current_context(silent=True)
     if context is None:
         return False
-    command = resume_command if resuming else context.command
+    command: click.Command | None = context.command
+    root = context.find_root().command
+    if resuming and isinstance(root, click.Group):
+        command = root.get_command(context, "resume")
+    if command is None:
+        return False
     found = next((one for one in command.params if option in one.opts), None)
     if not isinstance(found, click.Option) or (found.is_flag and context.params.get(found.name or "")):
         return False
