@@ -26,7 +26,8 @@ from chains.errors import (
     WrongChainError,
 )
 from chains.evm.codec.erc20 import decode_approve
-from chains.evm.node import PERMIT2, EvmNode
+from chains.evm.node import EvmNode
+from chains.evm.refusals import PERMIT2
 from chains.rpc import HttpRpc, Params
 from chains.types import (
     AllowanceIntent,
