@@ -57,6 +57,8 @@ _CHECK_EVERY: Final = 2.0
 _DROPPED_AFTER: Final = 120.0
 # find_approval looks back this far at most, window by window.
 _WINDOW: Final = 5_000
+# The first windows are smaller: many nodes keep the state of the newest 128 blocks only, and most searches end there.
+_FIRST_WINDOW: Final = 64
 _WINDOWS: Final = 20
 
 # How often reading the state may fail before it is an error: the servers behind one URL can be a block apart.
@@ -156,8 +158,18 @@ class _Watch:
     async def check(self, now: float) -> bool:
         """Look at nonce and mempool; return whether another transaction is followed from now on.
 
-        Raises the `TransactionError` that names why there is nothing to wait for.
+        Raises the `TransactionError` that names why there is nothing to wait for. A node that cannot say it now may
+        say it later.
         """
+        try:
+            return await self._look_around(now)
+        except RpcError as error:
+            if is_method_missing(error):
+                raise
+            self.problem = f" The node could not say what became of its nonce: {error.message}"
+            return False
+
+    async def _look_around(self, now: float) -> bool:
         if not await is_nonce_free(self.rpc, self.unsigned):
             return await self._look_for_user_of_nonce()
         if isinstance(self.sent, SignedTransaction):
@@ -302,7 +314,7 @@ async def _find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsi
     """Search the chain for the approval from its newest block back to where the nonce was still free."""
     newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
     last = newest - _WINDOW * _WINDOWS
-    window = _WINDOW
+    window, widest = min(_FIRST_WINDOW, _WINDOW), _WINDOW
     while newest > last:
         oldest = max(0, newest - window + 1)
         try:
@@ -311,18 +323,26 @@ async def _find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsi
             # Nodes limit how many blocks, or how many logs, one question may span, each in its own words.
             if window == 1:
                 raise
-            window = max(1, window // 4)
+            window = widest = max(1, window // 4)
             continue
         if found is not None or oldest == 0:
             return found
-        if await get_nonce(rpc, unsigned.sender, hex(oldest)) <= unsigned.nonce:
+        if await _was_nonce_free(rpc, unsigned, oldest):
             return None
-        newest = oldest - 1
+        newest, window = oldest - 1, min(4 * window, widest)
     raise NodeError(
         f"Nonce {unsigned.nonce} of {unsigned.sender} was used more than {_WINDOW * _WINDOWS} blocks ago; "
         "by what, could not be found.",
         hint="Look the address up in a block explorer and give the hash of its approval.",
     )
+
+
+async def _was_nonce_free(rpc: Rpc, unsigned: EvmTransaction, block: int) -> bool:
+    """Return whether a block shows the nonce as free; False also where the node keeps no state so far back."""
+    try:
+        return await get_nonce(rpc, unsigned.sender, hex(block)) <= unsigned.nonce
+    except RpcError:
+        return False
 
 
 async def _find_in_window(
