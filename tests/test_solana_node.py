@@ -46,8 +46,8 @@ from chains.solana.addresses import (
     TOKEN_PROGRAM,
     get_associated_token_address,
 )
+from chains.solana.approve import build_approve, build_approve_checked, build_revoke
 from chains.solana.node import SolanaNode
-from chains.solana.token import build_approve, build_approve_checked, build_revoke
 from chains.solana.transactions import attach_signature
 from chains.types import (
     AllowanceIntent,

@@ -14,6 +14,7 @@ from chains.amounts import MAX_UINT64
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict
 from chains.errors import InputError, InvalidAmountError, NodeError
 from chains.rpc import Rpc
+from chains.solana.accounts import Accounts, ask_accounts
 from chains.solana.addresses import parse_address
 from chains.solana.answers import take_slot, why_unknown
 from chains.solana.node import SolanaNode
@@ -31,7 +32,7 @@ from chains.solana.verify.findings import (
     judge_status,
     judge_token,
 )
-from chains.solana.verify.history import Accounts, ask_accounts, find_standing
+from chains.solana.verify.history import find_standing
 from chains.solana.verify.inclusion import (
     Landed,
     as_json,
