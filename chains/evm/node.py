@@ -108,7 +108,7 @@ class EvmNode:
     async def plan_approval(self, intent: AllowanceIntent) -> ApprovalPlan:
         """Return the steps from here to `intent`, found by trying them on the newest block, and warnings.
 
-        Two steps, of which the first sets 0, where the token refuses to change one allowance into another (rule 6).
+        Two steps, of which the first sets 0, where the token refuses to change one allowance into another.
         Raises `SpenderRefusedError`, `TokenRefusedError`, `WillRevertError`, `FeeTooHighError` and `NoGasError`.
         """
         owner, spender, token = require_addresses(intent)

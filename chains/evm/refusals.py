@@ -104,7 +104,7 @@ def require_gas(chain: Chain, owner: str, cost: int, native_balance: int) -> Non
 def find_steps(intent: AllowanceIntent, current: int, simulation: Simulation) -> tuple[int, ...]:
     """Return the amounts to approve in order, from what approving was seen to do.
 
-    Two, of which the first is 0, where the token refuses to change one allowance into another (rule 6). Raises
+    Two, of which the first is 0, where the token refuses to change one allowance into another. Raises
     `WillRevertError` if neither way would work and `TokenRefusedError` for a token that keeps another allowance.
     """
     if _took_effect(intent, simulation.direct, intent.amount):

@@ -75,6 +75,7 @@ _WORDINGS: Final[tuple[tuple[Refusal, tuple[str, ...]], ...]] = (
             r"insufficient ?(funds|balance)",
             r"(doesn't|does not|do not|don't|not) have enough (funds|balance)",
             r"not enough (funds|balance)",
+            r"overdraft",
             r"(exceeds|greater than|more than) .{0,30}balance",
             r"balance .{0,30}(too low|insufficient|not enough)",
         ),

@@ -1,7 +1,7 @@
 """From broadcast to proof: waiting for the state of the chain, and naming whatever else happened.
 
-A receipt is only the way to a block; success is the allowance that this very block holds (rule 12). What is decided by
-nonce is decided by nonce (rule 11): a transaction is replaced when its nonce was used by another one.
+A receipt is only the way to a block; success is the allowance that this very block holds. What is decided by nonce
+is decided by nonce: a transaction is replaced when its nonce was used by another one.
 """
 
 from __future__ import annotations
