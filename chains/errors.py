@@ -17,6 +17,7 @@ ChainError
 │   ├── TokenRefusedError
 │   ├── NoGasError                the owner cannot pay the network's fee
 │   ├── FeeTooHighError           the network asks for more than the cap
+│   ├── FeeTooLowError            the network asks for more than the signed transaction offers
 │   ├── OtherDelegateError        Solana: the token account already has another delegate
 │   └── WillRevertError           the network says beforehand that the transaction would fail
 ├── NodeError                     the network's: its node could not be asked, or answered nonsense
@@ -28,6 +29,7 @@ ChainError
 │   ├── TransactionReplacedError  another transaction took its nonce
 │   ├── TransactionDroppedError   no node knows it any more and its nonce is free
 │   ├── TransactionPendingError   not settled yet: it may still land
+│   │   └── NonceOccupiedError    another transaction of the owner waits in its place
 │   ├── TransactionExpiredError   Solana: its block height has passed; it can never land, building anew is safe
 │   └── UnexpectedAllowanceError  mined, but the chain holds another allowance than the one intended
 └── SigningError
@@ -151,6 +153,10 @@ class FeeTooHighError(RefusedError):
     """The network asks for a higher fee than the cap."""
 
 
+class FeeTooLowError(RefusedError):
+    """The network asks for a higher fee than a signed transaction offers; nothing of it was taken."""
+
+
 class OtherDelegateError(RefusedError):
     """The Solana token account has another delegate, which an approval would replace; `found` is that delegate."""
 
@@ -208,6 +214,10 @@ class TransactionDroppedError(TransactionError):
 
 class TransactionPendingError(TransactionError):
     """The transaction has not settled within the time given; it may still land."""
+
+
+class NonceOccupiedError(TransactionPendingError):
+    """Another transaction of the owner with the same nonce waits to be mined, so that nothing of this one was taken."""
 
 
 class TransactionExpiredError(TransactionError):

@@ -15,6 +15,9 @@ from starlette.routing import Route
 
 from delegation.sandbox.servers import RunningServer
 
+Before = Callable[[dict[str, Any]], dict[str, Any]]
+"""Given what was asked, returns what the node is asked in its place."""
+
 Change = Callable[[str, Any, Any], Any]
 """Given method, params and the node's answer (a JSON-RPC object), returns another answer, or an HTTP status."""
 
@@ -25,7 +28,9 @@ def honest(method: str, params: Any, answer: Any) -> Any:
 
 
 @asynccontextmanager
-async def relay(node_url: str, change: Change = honest, *, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def relay(
+    node_url: str, change: Change = honest, *, host: str = "127.0.0.1", before: Before = dict
+) -> AsyncIterator[str]:
     """Run a relay before a node and give its URL."""
 
     @asynccontextmanager
@@ -36,7 +41,7 @@ async def relay(node_url: str, change: Change = honest, *, host: str = "127.0.0.
 
     async def answer(request: Request) -> Response:
         asked = json.loads(await request.body())
-        node = await request.app.state.client.post(node_url, json=asked)
+        node = await request.app.state.client.post(node_url, json=before(asked))
         changed = change(asked["method"], asked["params"], node.json())
         if isinstance(changed, int):
             return Response(status_code=changed, headers={"retry-after": "0"})

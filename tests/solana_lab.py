@@ -30,8 +30,8 @@ from chains.networks.solana import SOLANA
 from chains.rpc import HttpRpc, Listener, Params, Rpc, decode_answer, read_result
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
 from chains.solana.addresses import COMPUTE_BUDGET_PROGRAM, TOKEN_PROGRAM
+from chains.solana.approve import build_approve, build_revoke
 from chains.solana.blocks import get_head
-from chains.solana.token import build_approve, build_revoke
 from chains.solana.verify.approval import check_approval
 from chains.types import Chain, Token
 from delegation.sandbox import Sandbox

@@ -26,7 +26,8 @@ from chains.errors import (
     WrongChainError,
 )
 from chains.evm.codec.erc20 import decode_approve
-from chains.evm.node import PERMIT2, EvmNode
+from chains.evm.node import EvmNode
+from chains.evm.refusals import PERMIT2
 from chains.family import verify_signed
 from chains.rpc import HttpRpc, Params
 from chains.types import (
@@ -70,14 +71,14 @@ class Between:
 
 
 def refuse(message: str, code: int = -32601, data: object = None) -> Callable[[Params], Awaitable[Any]]:
-    async def answer(params: Params) -> Any:
+    async def answer(_: Params) -> Any:
         raise RpcError(message, code=code, data=data)
 
     return answer
 
 
 def say(value: Any) -> Callable[[Params], Awaitable[Any]]:
-    async def answer(params: Params) -> Any:
+    async def answer(_: Params) -> Any:
         return value
 
     return answer
@@ -288,12 +289,12 @@ async def test_a_node_of_another_chain_is_refused(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("spender", "says"),
     [
-        (lambda intent: "0x" + "0" * 40, "zero address"),
+        (lambda _: "0x" + "0" * 40, "zero address"),
         (lambda intent: intent.owner, "owner's own address"),
         (lambda intent: intent.owner.lower(), "owner's own address"),
         (lambda intent: intent.token.address, "token itself"),
-        (lambda intent: PERMIT2, "Permit2"),
-        (lambda intent: Account.create().address, "not a contract"),
+        (lambda _: PERMIT2, "Permit2"),
+        (lambda _: Account.create().address, "not a contract"),
     ],
 )
 async def test_spenders_that_must_never_be_approved_are_refused(
@@ -567,7 +568,7 @@ async def test_a_nodes_nonsense_is_always_a_chain_error(sandbox: Sandbox, method
     await node.aclose()
 
 
-async def test_a_node_that_is_not_there_is_unreachable(sandbox: Sandbox) -> None:
+async def test_a_node_that_is_not_there_is_unreachable() -> None:
     node = EvmNode(get_chain("ethereum"), HttpRpc("http://127.0.0.1:9", attempts=1))
     with pytest.raises(NodeUnreachableError):
         await node.check_chain()

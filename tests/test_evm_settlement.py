@@ -273,7 +273,7 @@ async def test_a_reorganisation_between_receipt_and_reading_is_waited_out_and_th
 ) -> None:
     happened: list[object] = []
 
-    async def reorganise(params: Params) -> None:
+    async def reorganise(_: Params) -> None:
         if not happened:
             happened.append(await lab.rpc.request("anvil_rollback", [1]))
 
@@ -293,7 +293,7 @@ async def test_a_reorganisation_between_receipt_and_reading_is_waited_out_and_th
 async def test_a_state_that_cannot_be_read_is_a_node_error_and_not_a_failure_of_the_transaction(
     lab: Lab, anvil: RunningNode
 ) -> None:
-    async def fail(params: Params) -> None:
+    async def fail(_: Params) -> None:
         raise RpcError("missing trie node", code=-32000)
 
     unsigned = await lab.prepare()
@@ -375,6 +375,61 @@ async def test_an_approval_further_back_than_one_window_is_found(lab: Lab, monke
         await lab.node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-32602, "query exceeds max block range 3"),
+        (-32005, "query returned more than 10000 results"),
+        (-32000, "zu viel"),
+    ],
+)
+async def test_logs_that_a_node_serves_for_few_blocks_only_are_asked_for_few_at_a_time(
+    lab: Lab, code: int, words: str
+) -> None:
+    async def limit(params: Params) -> None:
+        assert isinstance(params, list)
+        if int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) > 3:
+            raise RpcError(words, code=code)
+
+    unsigned, signed = await _prepare_and_sign(lab, 5000)
+    await lab.node.send(signed)
+    await lab.settle(unsigned, signed)
+    await lab.rpc.request("anvil_mine", ["0x14"])
+    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=limit))
+    assert await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned) == signed.hash
+
+
+async def test_logs_that_a_node_does_not_serve_at_all_are_not_taken_for_none(lab: Lab) -> None:
+    async def refuse(_: Params) -> None:
+        raise RpcError("no logs here", code=-32602)
+
+    unsigned, signed = await _prepare_and_sign(lab, 5000)
+    await lab.node.send(signed)
+    await lab.settle(unsigned, signed)
+    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=refuse))
+    with pytest.raises(RpcError, match="no logs here"):
+        await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
+
+
+async def test_a_replacement_is_named_by_a_node_that_keeps_the_state_of_the_newest_blocks_only(lab: Lab) -> None:
+    await lab.rpc.request("anvil_mine", ["0xc8"])
+    unsigned, signed = await _prepare_and_sign(lab, 5000)
+    foreign = sign(unsigned, lab.key, to=lab.owner, data="0x")
+    await lab.node.send(foreign)
+    await lab.mine()
+    newest = int(await lab.rpc.request("eth_blockNumber"), 16)
+
+    async def prune(params: Params) -> None:
+        assert isinstance(params, list)
+        if params[1].startswith("0x") and int(params[1], 16) < newest - 127:
+            raise RpcError("missing trie node", code=-32000)
+
+    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getTransactionCount=prune))
+    with pytest.raises(TransactionReplacedError) as caught:
+        await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)
+    assert caught.value.found == foreign.hash
+
+
 async def test_a_spend_that_emits_approval_is_not_taken_for_the_owners_approval(sandbox: Sandbox) -> None:
     network = sandbox.document.networks["linea"]
     wallet = await sandbox.new_wallet("evm")
@@ -414,7 +469,7 @@ async def test_a_node_that_will_not_take_the_bytes_again_is_not_the_judge_of_the
 async def test_a_server_that_lags_one_block_behind_is_asked_again(lab: Lab, anvil: RunningNode) -> None:
     failures = [1, 2]
 
-    async def lag(params: Params) -> None:
+    async def lag(_: Params) -> None:
         if failures:
             failures.pop()
             raise RpcError("header not found", code=-32000)

@@ -24,8 +24,8 @@ from chains.evm.codec.transactions import decode_transaction
 from chains.evm.family import signed_from_raw as evm_signed_from_raw
 from chains.ownership import format_statement, parse_statement
 from chains.rpc.transcript import Exchange
+from chains.solana.approve import build_approve
 from chains.solana.family import signed_from_raw as solana_signed_from_raw
-from chains.solana.token import build_approve
 from chains.solana.transactions import parse_wire, read_message
 from chains.solana.verify.instructions import walk
 from chains.types import Token

@@ -19,8 +19,8 @@ from solders.signature import Signature
 from chains.errors import ChainError, InvalidAddressError, InvalidStatementError, SignatureMismatchError
 from chains.family import message_request, signature_scheme, verify_ownership
 from chains.solana.addresses import TOKEN_PROGRAM
+from chains.solana.approve import build_approve
 from chains.solana.messages import refuse_if_transaction, verify_message, verify_signature
-from chains.solana.token import build_approve
 from chains.types import OwnershipSignature
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors" / "wycheproof_ed25519.json"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from solana_lab import LyingRpc, Refusal
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
@@ -20,7 +21,9 @@ from spl.token import models
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
 from chains.errors import (
+    ContradictionError,
     InvalidAddressError,
+    NodeError,
     NoGasError,
     OtherDelegateError,
     RefusedError,
@@ -46,8 +49,8 @@ from chains.solana.addresses import (
     TOKEN_PROGRAM,
     get_associated_token_address,
 )
+from chains.solana.approve import build_approve, build_approve_checked, build_revoke
 from chains.solana.node import SolanaNode
-from chains.solana.token import build_approve, build_approve_checked, build_revoke
 from chains.solana.transactions import attach_signature
 from chains.types import (
     AllowanceIntent,
@@ -557,6 +560,66 @@ async def test_the_approval_of_a_wallet_that_sends_by_itself_is_found_and_settle
     settlement = await lab.node.settle(intent, plan.steps[0], unsigned, SentTransaction(signed.hash), timeout=30)
     assert settlement.hash == signed.hash
     assert await lab.node.find_approval(intent, plan.steps[0], unsigned) == signed.hash
+
+
+def tampered(answer: object) -> object:
+    """Return an answer to getTransaction whose bytes nobody signed: one bit of the last instruction is another."""
+    assert isinstance(answer, dict)
+    raw = b64decode(answer["transaction"][0])
+    changed = raw[:-1] + bytes([raw[-1] ^ 1])
+    return answer | {"transaction": [b64encode(changed).decode(), "base64"]}
+
+
+async def test_what_a_wallet_sent_is_read_back_with_its_signatures_checked(lab: Lab, wallet: Keypair) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    plan = await lab.node.plan_approval(intent)
+    unsigned = await lab.node.prepare(intent, plan.steps[0])
+    signed = sign(unsigned, wallet)
+    await lab.node.send(signed)
+    await lab.node.settle(intent, plan.steps[0], unsigned, signed, timeout=30)
+    liar = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, {"getTransaction": tampered}))
+    with pytest.raises(ContradictionError, match="never signed"):
+        await liar.settle(intent, plan.steps[0], unsigned, SentTransaction(signed.hash), timeout=30)
+    with pytest.raises(ContradictionError, match="never signed"):
+        await liar.find_approval(intent, plan.steps[0], unsigned)
+
+
+@pytest.mark.parametrize("code", [-32601, -32015, -32004])
+async def test_a_listed_transaction_that_is_not_served_is_not_taken_for_none(
+    lab: Lab, wallet: Keypair, code: int
+) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    plan = await lab.node.plan_approval(intent)
+    unsigned = await lab.node.prepare(intent, plan.steps[0])
+    signed = sign(unsigned, wallet)
+    await lab.node.send(signed)
+    await lab.node.settle(intent, plan.steps[0], unsigned, signed, timeout=30)
+    silent = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, {"getTransaction": lambda _: Refusal(code)}))
+    with pytest.raises(NodeError):
+        await silent.find_approval(intent, plan.steps[0], unsigned)
+    # What was paid is then not known: the planned maximum stands.
+    settlement = await silent.settle(intent, plan.steps[0], unsigned, signed, timeout=30)
+    assert settlement.fee_paid == unsigned.fee.max_cost
+
+
+async def test_prices_and_units_that_a_node_does_not_serve_are_gone_without(lab: Lab, wallet: Keypair) -> None:
+    def without_units(answer: object) -> object:
+        assert isinstance(answer, dict)
+        kept = {name: value for name, value in answer["value"].items() if name != "unitsConsumed"}
+        return answer | {"value": kept}
+
+    lies = {
+        "getRecentPrioritizationFees": lambda _: Refusal(-32601, "Method not found"),
+        "simulateTransaction": without_units,
+    }
+    node = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, lies))
+    intent = lab.intent(wallet, 5_000_000)
+    plan = await node.plan_approval(intent)
+    assert plan.steps[0].fee == SolanaFee(5_000, 0, compute_unit_limit=200_000, compute_unit_price=10_000)
+    unsigned = await node.prepare(intent, plan.steps[0])
+    signed = sign(unsigned, wallet)
+    await node.send(signed)
+    assert (await node.settle(intent, plan.steps[0], unsigned, signed, timeout=30)).allowance == 5_000_000
 
 
 async def test_an_approval_that_the_wallet_rebuilt_with_a_memo_and_another_blockhash_is_found_too(

@@ -28,14 +28,9 @@ from chains.solana.addresses import (
     TOKEN_PROGRAM,
     get_associated_token_address,
 )
+from chains.solana.approve import build_approve, build_create_token_account, build_revoke
 from chains.solana.fees import PRICE_CAP, PRICE_FLOOR, choose_limit, choose_price
-from chains.solana.token import (
-    build_approve,
-    build_create_token_account,
-    build_revoke,
-    decode_mint,
-    decode_token_account,
-)
+from chains.solana.token import decode_mint, decode_token_account
 from chains.solana.transactions import (
     attach_signature,
     build_instructions,

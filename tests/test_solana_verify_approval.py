@@ -43,7 +43,7 @@ from chains.family import check_approval, get_head
 from chains.rpc import HttpRpc
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
 from chains.solana.addresses import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
-from chains.solana.token import build_approve, build_approve_checked
+from chains.solana.approve import build_approve, build_approve_checked
 from chains.types import Token
 from delegation.sandbox import Sandbox
 

@@ -36,7 +36,7 @@ from chains.errors import ChainError, ContradictionError, InputError, NodeError,
 from chains.family import check_approval, get_head
 from chains.networks.solana import SOLANA
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
-from chains.solana.verify.history import get_accounts
+from chains.solana.accounts import get_accounts
 from chains.types import Block, Token
 from delegation.sandbox import Sandbox
 

@@ -22,8 +22,8 @@ from chains.family import check_ownership
 from chains.ownership import format_statement, make_statement
 from chains.rpc.transcript import run_offline
 from chains.solana.addresses import NEVER_A_DELEGATE, TOKEN_PROGRAM
+from chains.solana.approve import build_approve
 from chains.solana.messages import refuse_if_transaction
-from chains.solana.token import build_approve
 from chains.solana.verify.offchain_messages import candidates
 from chains.wallets import SolanaKeyWallet
 

@@ -6,23 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from chains.amounts import MAX_UINT256, format_amount, is_unlimited
-from chains.errors import (
-    InputError,
-    InvalidAmountError,
-    NoGasError,
-    RpcError,
-    SpenderRefusedError,
-    TokenRefusedError,
-    WillRevertError,
-)
-from chains.evm import settlement
-from chains.evm.addresses import DELEGATED_CODE_SIZE, ZERO_ADDRESS, parse_address
+from chains.errors import InputError, RpcError
+from chains.evm import sending, settlement
+from chains.evm.addresses import parse_address
 from chains.evm.answers import parse_hash, parse_object, parse_quantity
 from chains.evm.blocks import check_chain
-from chains.evm.codec.erc20 import accepts_approve, decode_uint256, encode_approve
-from chains.evm.fees import estimate_fee, will_revert
-from chains.evm.simulation import CallResult, Simulation, Trial, read_allowance, simulate_approval
+from chains.evm.codec.erc20 import encode_approve
+from chains.evm.fees import estimate_fee
+from chains.evm.refusals import (
+    find_steps,
+    find_warnings,
+    require_addresses,
+    require_amount,
+    require_contract,
+    require_decimals,
+    require_gas,
+    require_number,
+)
+from chains.evm.simulation import read_allowance, simulate_approval
 from chains.evm.transactions import build_approve
 from chains.rpc import Rpc
 from chains.types import (
@@ -41,13 +42,9 @@ from chains.types import (
     UnsignedTransaction,
 )
 
-# Uniswap's Permit2: an allowance for it can be passed on by signature alone.
-PERMIT2: Final = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
-
 # What a first approve costs more than a reset to zero: a slot set instead of cleared (EIP-2929, EIP-3529: 20,000 -
 # 2,900 gas) and 32 calldata bytes that are not zero (EIP-2028: 12 gas each), with the estimate's margin of a fifth.
 _SET_AFTER_RESET_GAS: Final = (20_000 - 2_900 + 32 * 12) * 6 // 5
-
 
 _NEWEST_BLOCK_PAUSES: Final = (0.25, 0.5)
 
@@ -87,8 +84,8 @@ class EvmNode:
             reading = await read_allowance(self.rpc, *addresses, block)
         allowance, balance, native_balance = reading
         return AllowanceState(
-            allowance=self._token_number(token, "allowance", allowance),
-            balance=self._token_number(token, "balanceOf", balance),
+            allowance=require_number(self.chain, token, "allowance", allowance),
+            balance=require_number(self.chain, token, "balanceOf", balance),
             native_balance=native_balance,
             block=block,
         )
@@ -96,60 +93,56 @@ class EvmNode:
     async def plan_approval(self, intent: AllowanceIntent) -> ApprovalPlan:
         """Return the steps from here to `intent`, found by trying them on the newest block, and warnings.
 
-        Two steps, of which the first sets 0, where the token refuses to change one allowance into another (rule 6).
+        Two steps, of which the first sets 0, where the token refuses to change one allowance into another.
         Raises `SpenderRefusedError`, `TokenRefusedError`, `WillRevertError`, `FeeTooHighError` and `NoGasError`.
         """
-        owner, spender, token = self._checked_addresses(intent)
-        if not 0 <= intent.amount <= MAX_UINT256:
-            raise InvalidAmountError(
-                "The amount does not fit into 256 bits.", expected=MAX_UINT256, found=intent.amount
-            )
+        owner, spender, token = require_addresses(intent)
+        require_amount(intent)
         block, simulation = await self._ask_newest_block(
             lambda newest: simulate_approval(self.rpc, token, owner, spender, intent.amount, newest)
         )
-        self._check_decimals(intent.token, simulation.decimals)
+        require_decimals(self.chain, intent.token, simulation.decimals)
         state = AllowanceState(
-            allowance=self._token_number(intent.token, "allowance", simulation.allowance),
-            balance=self._token_number(intent.token, "balanceOf", simulation.balance),
+            allowance=require_number(self.chain, intent.token, "allowance", simulation.allowance),
+            balance=require_number(self.chain, intent.token, "balanceOf", simulation.balance),
             native_balance=simulation.native_balance,
             block=block,
         )
-        if intent.amount > 0 and simulation.spender_code_size in {0, DELEGATED_CODE_SIZE}:
-            raise SpenderRefusedError(
-                f"The spender {spender} is not a contract on {self.chain.title} but a plain key.",
-                hint="Nothing was signed. The platform's spender is a contract; check network and address.",
-                found=spender,
-            )
-        amounts = _find_steps(intent, state.allowance, simulation)
+        require_contract(self.chain, intent, spender, simulation.spender_code_size)
+        amounts = find_steps(intent, state.allowance, simulation)
         data = encode_approve(spender, amounts[0])
         fee = await estimate_fee(self.rpc, self._fees, owner, token, data, max_fee_cap=intent.options.max_fee_cap)
         cost = fee.max_cost
         if len(amounts) == 2:
             cost += (fee.gas_limit + _SET_AFTER_RESET_GAS) * fee.max_fee_per_gas
-        self._check_gas(owner, cost, state.native_balance)
+        require_gas(self.chain, owner, cost, state.native_balance)
         steps = (ApproveStep(amounts[0], fee), *(ApproveStep(amount) for amount in amounts[1:]))
-        return ApprovalPlan(state=state, steps=steps, warnings=tuple(_warnings(intent, state, len(steps))))
+        return ApprovalPlan(state=state, steps=steps, warnings=find_warnings(intent, state, len(steps)))
 
     async def prepare(self, intent: AllowanceIntent, step: ApproveStep) -> EvmTransaction:
         """Return the transaction of `step` with the owner's next nonce; estimates the fee where the step has none.
 
         Raises `WillRevertError`, `FeeTooHighError` and `NoGasError` where it estimates.
         """
-        owner, spender, token = self._checked_addresses(intent)
+        owner, spender, token = require_addresses(intent)
         if isinstance(step.fee, EvmFee):
             fee = step.fee
         else:
             data = encode_approve(spender, step.amount)
             fee = await estimate_fee(self.rpc, self._fees, owner, token, data, max_fee_cap=intent.options.max_fee_cap)
             balance = await self.rpc.request("eth_getBalance", [owner, "latest"])
-            self._check_gas(owner, fee.max_cost, parse_quantity("eth_getBalance", balance))
+            require_gas(self.chain, owner, fee.max_cost, parse_quantity("eth_getBalance", balance))
         count = await self.rpc.request("eth_getTransactionCount", [owner, "pending"])
         nonce = parse_quantity("eth_getTransactionCount", count)
         return build_approve(self._chain_id, token, owner, spender, step.amount, nonce, fee)
 
     async def send(self, signed: SignedTransaction) -> None:
-        """Broadcast; sending the same bytes again is harmless and succeeds."""
-        await settlement.send(self.rpc, signed)
+        """Broadcast; sending the same bytes again is harmless and succeeds.
+
+        Raises `NoGasError`, `FeeTooLowError`, `NonceOccupiedError`, `TransactionReplacedError` or `RpcError` where the
+        node names the reason why it does not take the bytes; whatever else it says is left to `settle`.
+        """
+        await sending.send(self.rpc, signed)
 
     async def settle(
         self,
@@ -192,122 +185,6 @@ class EvmNode:
         answer = await self.rpc.request("eth_getBlockByNumber", ["latest", False])
         block = parse_object("eth_getBlockByNumber", answer)
         return Block(parse_quantity("block number", block.get("number")), parse_hash("block hash", block.get("hash")))
-
-    def _checked_addresses(self, intent: AllowanceIntent) -> tuple[str, str, str]:
-        """Return owner, spender and token, refusing spenders that must never be approved (rule 4)."""
-        owner = parse_address(intent.owner)
-        spender = parse_address(intent.spender)
-        token = parse_address(intent.token.address)
-        refused = {
-            ZERO_ADDRESS: "the zero address",
-            owner: "the owner's own address",
-            token: "the token itself",
-        }
-        if intent.amount > 0:
-            # Taking back what was once given to Permit2 is always right.
-            refused[PERMIT2] = "Permit2, which passes allowances on by signature alone"
-        if spender in refused:
-            raise SpenderRefusedError(
-                f"The spender {spender} is {refused[spender]}; it must never be approved.",
-                hint="Nothing was signed. Take the spender from the platform's configuration.",
-                found=spender,
-            )
-        return owner, spender, token
-
-    def _token_number(self, token: Token, call: str, result: CallResult) -> int:
-        if result.success:
-            try:
-                return decode_uint256(result.returned)
-            except ValueError:
-                pass
-        raise TokenRefusedError(
-            f"{token.address} is not the token {token.symbol} on {self.chain.title}: it does not answer {call}.",
-            hint="Nothing was signed. Check the network and the token's address.",
-            found="0x" + result.returned.hex(),
-        )
-
-    def _check_decimals(self, token: Token, result: CallResult) -> None:
-        found = self._token_number(token, "decimals", result)
-        if found != token.decimals:
-            raise TokenRefusedError(
-                f"{token.symbol} ({token.address}) has {found} decimals on {self.chain.title}, not {token.decimals}.",
-                hint="Nothing was signed: the amount would be wrong by powers of ten.",
-                expected=token.decimals,
-                found=found,
-            )
-
-    def _check_gas(self, owner: str, cost: int, native_balance: int) -> None:
-        if native_balance >= cost:
-            return
-        symbol, decimals = self.chain.native_symbol, self.chain.native_decimals
-        raise NoGasError(
-            f"The fee can take up to {format_amount(cost, decimals)} {symbol}, and {owner} has "
-            f"{format_amount(native_balance, decimals)} {symbol} on {self.chain.title}.",
-            hint=f"Nothing was signed. Send {symbol} to this address, or ask the platform's faucet for it.",
-            expected=cost,
-            found=native_balance,
-        )
-
-
-def _find_steps(intent: AllowanceIntent, current: int, simulation: Simulation) -> tuple[int, ...]:
-    """Return the amounts to approve in order, from what approving was seen to do."""
-    if _took_effect(intent, simulation.direct, intent.amount):
-        return (intent.amount,)
-    after_reset = simulation.after_reset
-    if (
-        current
-        and intent.amount
-        and _took_effect(intent, simulation.reset, 0)
-        and (after_reset is None or _took_effect(intent, after_reset, intent.amount))
-    ):
-        return (0, intent.amount)
-    raise _refusal(simulation.direct)
-
-
-def _took_effect(intent: AllowanceIntent, trial: Trial, amount: int) -> bool:
-    if not (trial.approve.success and accepts_approve(trial.approve.returned)):
-        return False
-    if trial.allowance is not None and trial.allowance.returned != amount.to_bytes(32, "big"):
-        raise TokenRefusedError(
-            f"After approving {amount} base units {intent.token.symbol} says 0x{trial.allowance.returned.hex()}.",
-            hint="Nothing was signed. This token does not keep allowances as ERC-20 asks; do not use it.",
-            expected=amount,
-            found="0x" + trial.allowance.returned.hex(),
-        )
-    return True
-
-
-def _refusal(trial: Trial) -> WillRevertError:
-    if not trial.approve.success:
-        return will_revert(trial.approve.returned)
-    return WillRevertError(
-        f"The token's approve answers 0x{trial.approve.returned.hex()}, which is not success.",
-        hint="Nothing was signed and no fee was paid. The token itself refuses.",
-        found="0x" + trial.approve.returned.hex(),
-    )
-
-
-def _warnings(intent: AllowanceIntent, state: AllowanceState, steps: int) -> list[str]:
-    symbol, decimals = intent.token.symbol, intent.token.decimals
-    wanted = f"{format_amount(intent.amount, decimals)} {symbol}"
-    current = f"{format_amount(state.allowance, decimals)} {symbol}"
-    warnings = []
-    if state.allowance == intent.amount:
-        warnings.append(f"The allowance is already {current}; approving it again changes nothing.")
-    elif is_unlimited("evm", state.allowance):
-        warnings.append("This replaces an unlimited allowance.")
-    elif state.allowance > 0:
-        warnings.append(f"This replaces an allowance of {current}.")
-    if steps == 2:
-        warnings.append(
-            f"{symbol} takes two transactions: the allowance is first set to 0 and then to {wanted}. "
-            "Between the two the card cannot spend."
-        )
-    if is_unlimited("evm", intent.amount):
-        warnings.append(f"This allowance is unlimited: the spender can take all {symbol} that the wallet ever holds.")
-    elif intent.amount > state.balance:
-        warnings.append(f"The wallet holds {format_amount(state.balance, decimals)} {symbol}, less than the allowance.")
-    return warnings
 
 
 def _evm(unsigned: UnsignedTransaction) -> EvmTransaction:

@@ -1,18 +1,22 @@
-"""From broadcast to proof: sending, waiting for the state of the chain, and naming whatever else happened.
+"""From broadcast to proof: waiting for the state of the chain, and naming whatever else happened.
 
-A receipt is only the way to a block; success is the allowance that this very block holds (rule 12). What is decided by
-nonce is decided by nonce (rule 11): a transaction is replaced when its nonce was used by another one.
+A receipt is only the way to a block; success is the allowance that this very block holds. What is decided by nonce
+is decided by nonce: a transaction is replaced when its nonce was used by another one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from chains.errors import (
+    FeeTooLowError,
     NodeError,
+    NodeUnreachableError,
     NoGasError,
+    NonceOccupiedError,
     RpcError,
     SignatureMismatchError,
     TransactionDroppedError,
@@ -22,7 +26,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.evm.addresses import parse_address
-from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
+from chains.evm.answers import is_method_missing, parse_hash, parse_list, parse_object, parse_quantity
 from chains.evm.codec.approval_logs import Pair, approved_value, parse_logs, topic_of
 from chains.evm.codec.erc20 import (
     APPROVAL_TOPIC,
@@ -32,6 +36,7 @@ from chains.evm.codec.erc20 import (
     encode_approve,
 )
 from chains.evm.nonces import find_user_of_nonce, get_nonce
+from chains.evm.sending import replaced, send
 from chains.evm.simulation import at_block, call_contract
 from chains.rpc import Rpc
 from chains.types import (
@@ -52,44 +57,23 @@ _CHECK_EVERY: Final = 2.0
 _DROPPED_AFTER: Final = 120.0
 # find_approval looks back this far at most, window by window.
 _WINDOW: Final = 5_000
+# The first windows are smaller: many nodes keep the state of the newest 128 blocks only, and most searches end there.
+_FIRST_WINDOW: Final = 64
 _WINDOWS: Final = 20
 
 # How often reading the state may fail before it is an error: the servers behind one URL can be a block apart.
 _READ_ATTEMPTS: Final = 3
 _READ_PAUSE: Final = 0.5
 
-_KNOWN_WORDS: Final = ("already known", "already imported", "alreadyknown")
-_NONCE_USED_WORDS: Final = ("nonce too low", "nonce is too low", "oldnonce", "nonce has already been used")
-
-
-async def send(rpc: Rpc, signed: SignedTransaction) -> None:
-    """Broadcast signed bytes; the same bytes again are harmless.
-
-    Raises `TransactionReplacedError` if another transaction used the nonce and `NoGasError` if the owner cannot pay.
-    """
-    try:
-        answer = await rpc.request("eth_sendRawTransaction", [signed.raw])
-    except RpcError as error:
-        text = error.message.lower()
-        if any(words in text for words in _KNOWN_WORDS):
-            return
-        if await rpc.request("eth_getTransactionByHash", [signed.hash]) is not None:
-            return
-        if any(words in text for words in _NONCE_USED_WORDS):
-            raise _replaced(signed.hash, None) from error
-        if "insufficient funds" in text:
-            raise NoGasError(
-                f"The owner cannot pay the network's fee: {error.message}.",
-                hint="Nothing was approved. Send some of the network's own coin to the owner's address and resume.",
-            ) from error
-        raise
-    if parse_hash("eth_sendRawTransaction", answer) != signed.hash:
-        raise NodeError(
-            "The node took the transaction under another hash than its own bytes have.",
-            hint="Do not trust this node. Name another one with --rpc and resume.",
-            expected=signed.hash,
-            found=answer,
-        )
+# What sending again may come to without an end to the waiting.
+_REFUSALS: Final = (
+    RpcError,
+    NodeUnreachableError,
+    NoGasError,
+    FeeTooLowError,
+    NonceOccupiedError,
+    TransactionReplacedError,
+)
 
 
 async def settle(
@@ -107,77 +91,148 @@ async def settle(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
-    next_check, last_known = started + _CHECK_EVERY / 2, started
+    watch = _Watch(rpc, intent, step, unsigned, sent, following=sent.hash, last_known=started)
+    next_check = started + _CHECK_EVERY / 2
     pause = _FIRST_PAUSE
-    following = sent.hash
-    nonce_was_used = False
-    failed_reads = 0
-    problem = ""
     while True:
-        reported = following != sent.hash or isinstance(sent, SentTransaction)
-        try:
-            settlement = await _read_settlement(rpc, intent, step, unsigned, following, reported=reported)
-        except RpcError:
-            failed_reads += 1
-            if failed_reads == _READ_ATTEMPTS:
-                raise
-            settlement, pause = None, max(pause, _READ_PAUSE)
+        settlement = await watch.read()
         if settlement is not None:
             return settlement
         now = clock()
         if now >= next_check:
             next_check = now + _CHECK_EVERY
-            if not await is_nonce_free(rpc, unsigned):
-                other = await _find_mined(rpc, intent, step, unsigned)
-                if other is not None and other != following:
-                    following = other
-                    continue
-                # Seen twice, because the servers behind one URL can be a block apart; and a wallet that sends by itself
-                # may have chosen a later nonce, which can still wait to be mined.
-                waits = isinstance(sent, SentTransaction) and await _has_pending(rpc, unsigned)
-                if other is None and nonce_was_used and not waits:
-                    raise _replaced(sent.hash, await _find_replacement(rpc, unsigned))
-                nonce_was_used = True
-            elif isinstance(sent, SignedTransaction):
-                nonce_was_used = False
-                try:
-                    await send(rpc, sent)
-                except (RpcError, NoGasError, TransactionReplacedError) as error:
-                    # Other nodes may still have it; the nonce decides, not what this one thinks of the bytes.
-                    problem = f" The node would not take it again: {error.message}"
-            elif await rpc.request("eth_getTransactionByHash", [following]) is not None:
-                last_known = now
-            elif now - last_known >= _DROPPED_AFTER:
-                raise TransactionDroppedError(
-                    f"The node does not know the transaction {following}, whose nonce {unsigned.nonce} is still free.",
-                    hint="Nothing was approved and no fee was paid. Look into the wallet; if it has given the "
-                    "transaction up, approve again.",
-                    transaction_hash=following,
-                )
+            if await watch.check(now):
+                continue
         left = started + timeout - clock()
         if left <= 0:
             raise TransactionPendingError(
-                f"The transaction {following} has not settled within {timeout:g} seconds.{problem}",
-                hint="Nothing is lost and it may still land. Resume later; do not approve again meanwhile.",
-                transaction_hash=following,
+                f"The transaction {watch.following} has not settled within {timeout:g} seconds.{watch.problem}",
+                hint="Nothing is lost and it may still land: run it again later to go on waiting. Do not approve again "
+                "meanwhile.",
+                transaction_hash=watch.following,
             )
+        if watch.failed_reads:
+            pause = max(pause, _READ_PAUSE)
         await asyncio.sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def _read_settlement(
-    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, hash_: str, *, reported: bool
-) -> Settlement | None:
-    """Return the proof that `hash_` took effect, or None while no canonical block holds it.
+@dataclass(slots=True)
+class _Watch:
+    """A transaction on its way, and what has been seen of it; `following` is the hash that is waited for."""
 
-    What is only `reported`, and not sent by us, must be shown to be this approval and no other transaction.
-    """
+    rpc: Rpc
+    intent: AllowanceIntent
+    step: ApproveStep
+    unsigned: EvmTransaction
+    sent: SignedTransaction | SentTransaction
+    following: str
+    last_known: float
+    nonce_was_used: bool = False
+    failed_reads: int = 0
+    problem: str = ""
+
+    async def read(self) -> Settlement | None:
+        """Return the proof that it took effect, or None while there is none or it cannot be read yet."""
+        try:
+            receipt = await _ask_receipt(self.rpc, self.following)
+        except RpcError as error:
+            # Such as "transaction indexing is in progress" of geth: neither yes nor no.
+            if is_method_missing(error):
+                raise
+            self.problem = f" The node could not say whether a block holds it: {error.message}"
+            return None
+        if receipt is None:
+            return None
+        reported = self.following != self.sent.hash or isinstance(self.sent, SentTransaction)
+        try:
+            return await _read_settlement(
+                self.rpc, self.intent, self.step, self.unsigned, self.following, receipt, reported=reported
+            )
+        except RpcError:
+            self.failed_reads += 1
+            if self.failed_reads == _READ_ATTEMPTS:
+                raise
+            return None
+
+    async def check(self, now: float) -> bool:
+        """Look at nonce and mempool; return whether another transaction is followed from now on.
+
+        Raises the `TransactionError` that names why there is nothing to wait for. A node that cannot say it now may
+        say it later.
+        """
+        try:
+            return await self._look_around(now)
+        except RpcError as error:
+            if is_method_missing(error):
+                raise
+            self.problem = f" The node could not say what became of its nonce: {error.message}"
+            return False
+
+    async def _look_around(self, now: float) -> bool:
+        if not await is_nonce_free(self.rpc, self.unsigned):
+            return await self._look_for_user_of_nonce()
+        if isinstance(self.sent, SignedTransaction):
+            self.nonce_was_used = False
+            await self._send_again(self.sent)
+        elif await self.rpc.request("eth_getTransactionByHash", [self.following]) is not None:
+            self.last_known = now
+        elif now - self.last_known >= _DROPPED_AFTER:
+            raise TransactionDroppedError(
+                f"The node does not know the transaction {self.following}, whose nonce {self.unsigned.nonce} is still "
+                "free.",
+                hint="Nothing was approved and no fee was paid. Look into the wallet; if it has given the "
+                "transaction up, approve again.",
+                transaction_hash=self.following,
+            )
+        return False
+
+    async def _look_for_user_of_nonce(self) -> bool:
+        other = await _find_mined(self.rpc, self.intent, self.step, self.unsigned)
+        if other is not None and other != self.following:
+            self.following = other
+            return True
+        # Seen twice, because the servers behind one URL can be a block apart; and a wallet that sends by itself may
+        # have chosen a later nonce, which can still wait to be mined.
+        waits = isinstance(self.sent, SentTransaction) and await _has_pending(self.rpc, self.unsigned)
+        if other is None and self.nonce_was_used and not waits:
+            raise replaced(self.sent.hash, await _find_replacement(self.rpc, self.unsigned))
+        self.nonce_was_used = True
+        return False
+
+    async def _send_again(self, signed: SignedTransaction) -> None:
+        """Send the same bytes again; other nodes may still have them, so that what this one thinks decides nothing."""
+        try:
+            refusal = await send(self.rpc, signed)
+        except _REFUSALS as error:
+            refusal = error.message
+        if refusal:
+            self.problem = f" The node would not take it again: {refusal}"
+
+
+async def _ask_receipt(rpc: Rpc, hash_: str) -> Mapping[str, Any] | None:
+    """Return the receipt of a transaction that a block holds, else None."""
     answer = await rpc.request("eth_getTransactionReceipt", [hash_])
     if answer is None:
         return None
     receipt = parse_object("eth_getTransactionReceipt", answer)
-    if receipt.get("blockHash") is None:
-        return None
+    return None if receipt.get("blockHash") is None else receipt
+
+
+async def _read_settlement(
+    rpc: Rpc,
+    intent: AllowanceIntent,
+    step: ApproveStep,
+    unsigned: EvmTransaction,
+    hash_: str,
+    receipt: Mapping[str, Any],
+    *,
+    reported: bool,
+) -> Settlement | None:
+    """Return the proof that `hash_` took effect, or None if the block of its receipt is not canonical any more.
+
+    What is only `reported`, and not sent by us, must be shown to be this approval and no other transaction.
+    """
     block = Block(
         number=parse_quantity("blockNumber", receipt.get("blockNumber")),
         hash=parse_hash("blockHash", receipt["blockHash"]),
@@ -239,7 +294,7 @@ async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, un
         raise TransactionPendingError(
             f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
             "this one.",
-            hint="Nothing is lost. Resume when it is mined; do not approve again meanwhile.",
+            hint="Nothing is lost. Run it again to go on when it is mined; do not approve again meanwhile.",
         )
     return found
 
@@ -258,19 +313,36 @@ async def _has_pending(rpc: Rpc, unsigned: EvmTransaction) -> bool:
 async def _find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction) -> str | None:
     """Search the chain for the approval from its newest block back to where the nonce was still free."""
     newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
-    for _ in range(_WINDOWS):
-        oldest = max(0, newest - _WINDOW + 1)
-        found = await _find_in_window(rpc, intent, step, unsigned, oldest, newest)
+    last = newest - _WINDOW * _WINDOWS
+    window, widest = min(_FIRST_WINDOW, _WINDOW), _WINDOW
+    while newest > last:
+        oldest = max(0, newest - window + 1)
+        try:
+            found = await _find_in_window(rpc, intent, step, unsigned, oldest, newest)
+        except RpcError:
+            # Nodes limit how many blocks, or how many logs, one question may span, each in its own words.
+            if window == 1:
+                raise
+            window = widest = max(1, window // 4)
+            continue
         if found is not None or oldest == 0:
             return found
-        if await get_nonce(rpc, unsigned.sender, hex(oldest)) <= unsigned.nonce:
+        if await _was_nonce_free(rpc, unsigned, oldest):
             return None
-        newest = oldest - 1
+        newest, window = oldest - 1, min(4 * window, widest)
     raise NodeError(
         f"Nonce {unsigned.nonce} of {unsigned.sender} was used more than {_WINDOW * _WINDOWS} blocks ago; "
         "by what, could not be found.",
         hint="Look the address up in a block explorer and give the hash of its approval.",
     )
+
+
+async def _was_nonce_free(rpc: Rpc, unsigned: EvmTransaction, block: int) -> bool:
+    """Return whether a block shows the nonce as free; False also where the node keeps no state so far back."""
+    try:
+        return await get_nonce(rpc, unsigned.sender, hex(block)) <= unsigned.nonce
+    except RpcError:
+        return False
 
 
 async def _find_in_window(
@@ -321,7 +393,7 @@ async def _require_owners(rpc: Rpc, unsigned: EvmTransaction, hash_: str) -> Non
     if sender.lower() != unsigned.sender.lower() or nonce < unsigned.nonce:
         raise SignatureMismatchError(
             f"The transaction {hash_} (nonce {nonce} of {sender}) is not the one that the wallet was asked for.",
-            hint="Nothing is lost. Take the hash of the approval from the wallet, then resume.",
+            hint="Nothing is lost. Take the hash of the approval from the wallet and run it again with that.",
             expected=(unsigned.sender, unsigned.nonce),
             found=(sender, nonce),
         )
@@ -350,14 +422,6 @@ def _allowance(returned: bytes) -> int:
     try:
         return decode_uint256(returned)
     except ValueError as error:
-        raise NodeError(f"The allowance could not be read: {error}.", hint="Name another node and resume.") from error
-
-
-def _replaced(hash_: str, other: str | None) -> TransactionReplacedError:
-    return TransactionReplacedError(
-        f"Another transaction of the owner used the nonce of {hash_}{f': {other}' if other else ''}.",
-        hint="This approval can no longer land. See what the wallet did instead, then plan the approval anew.",
-        expected=hash_,
-        found=other,
-        transaction_hash=hash_,
-    )
+        raise NodeError(
+            f"The allowance could not be read: {error}.", hint="Name another node and run it again to go on."
+        ) from error

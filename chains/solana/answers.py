@@ -10,6 +10,7 @@ from chains.errors import ContradictionError, NodeError, NodeUnreachableError
 _T = TypeVar("_T")
 
 MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
+METHOD_NOT_FOUND: Final = -32601
 _LARGEST_SLOT: Final = 2**64 - 1
 
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
 from chains.amounts import MAX_UINT64, format_amount, is_unlimited
 from chains.errors import (
     InvalidAddressError,
@@ -16,73 +13,16 @@ from chains.errors import (
     TokenRefusedError,
     WillRevertError,
 )
-from chains.solana.addresses import NEVER_A_DELEGATE, TOKEN_2022_PROGRAM, has_key
-from chains.solana.token import TOKEN_ACCOUNT_SIZE, Mint, TokenAccount
-from chains.types import AllowanceIntent, AllowanceState, Block, SolanaFee, Token
-
-# Token-2022 gives each associated account the ImmutableOwner extension: one type byte and a four-byte empty entry.
-_TOKEN_2022_ACCOUNT_SIZE: Final = TOKEN_ACCOUNT_SIZE + 5
+from chains.solana.accounts import OwnerAccounts
+from chains.solana.addresses import NEVER_A_DELEGATE, has_key
+from chains.types import AllowanceIntent, SolanaFee, Token
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerAccounts:
-    """The accounts of one (owner, mint) at one slot; `account` is None while the token account does not exist."""
-
-    slot: int
-    lamports: int
-    mint: Mint
-    address: str
-    account: TokenAccount | None
-
-    @property
-    def account_size(self) -> int:
-        """The size in bytes of the token account, once it exists."""
-        return _TOKEN_2022_ACCOUNT_SIZE if self.mint.program == TOKEN_2022_PROGRAM else TOKEN_ACCOUNT_SIZE
-
-    def to_state(self, spender: str) -> AllowanceState:
-        """Return what these accounts say of `spender`."""
-        account = self.account
-        other = account.delegate if account and account.delegated_amount and account.delegate != spender else None
-        return AllowanceState(
-            allowance=account.allowance_of(spender) if account else 0,
-            balance=account.amount if account else 0,
-            native_balance=self.lamports,
-            block=Block(self.slot, ""),
-            other_delegate=other,
-            token_account=self.address,
-            account_exists=account is not None,
-        )
-
-
-def check_mint(token: Token, mint: Mint) -> None:
-    """Raise `TokenRefusedError` unless the mint has the decimals that the token is said to have."""
-    if mint.decimals != token.decimals:
-        raise TokenRefusedError(
-            f"The mint of {token.symbol} has {mint.decimals} decimals, not {token.decimals}.",
-            hint="Nothing was signed. The configuration of the token is wrong; amounts would be off by powers of ten.",
-            expected=token.decimals,
-            found=mint.decimals,
-        )
-
-
-def check_owner(token: Token, owner: str, address: str, account: TokenAccount) -> None:
-    """Raise `TokenRefusedError` unless the token account at `address` is for this mint and still the owner's.
-
-    The owner of a classic associated account can be changed by SetAuthority, so its address proves nothing.
-    """
-    if account.mint != token.address or account.owner != owner:
-        raise TokenRefusedError(
-            f"The token account {address} belongs to {account.owner}, not to {owner}.",
-            hint="Nothing was signed. Its ownership was given away (SetAuthority); use another wallet for this token.",
-            expected=owner,
-            found=account.owner,
-        )
-
-
-def check_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
+def require_safe_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
     """Raise a `RefusedError`, or an `InputError`, if this approval must not be made.
 
-    Source: rules 4, 32 and 33, and the processors of SPL Token and Token-2022.
+    An account has one delegate, so that another one is replaced only if that is asked for. What else fails is what the
+    processors of SPL Token and Token-2022 refuse.
     """
     if not 0 <= intent.amount <= MAX_UINT64:
         raise InvalidAmountError("The amount is larger than Solana can hold.", expected=MAX_UINT64, found=intent.amount)
@@ -92,7 +32,7 @@ def check_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
             hint="Give the address of the wallet itself, not that of a token account or a vault.",
             found=intent.owner,
         )
-    _check_spender(intent, accounts.address)
+    _require_spender(intent, accounts.address)
     if accounts.mint.refused_extensions:
         raise TokenRefusedError(
             f"The mint of {intent.token.symbol} has extensions with which no allowance is safe: "
@@ -127,7 +67,7 @@ def check_approval(intent: AllowanceIntent, accounts: OwnerAccounts) -> None:
         )
 
 
-def _check_spender(intent: AllowanceIntent, token_account: str) -> None:
+def _require_spender(intent: AllowanceIntent, token_account: str) -> None:
     forbidden = {
         intent.owner: "the owner",
         intent.token.address: "the token's mint",
@@ -143,7 +83,7 @@ def _check_spender(intent: AllowanceIntent, token_account: str) -> None:
         )
 
 
-def check_gas(lamports: int, fee: SolanaFee, keep: int) -> None:
+def require_gas(lamports: int, fee: SolanaFee, keep: int) -> None:
     """Raise `NoGasError` unless the owner can pay `fee` and keep `keep` lamports.
 
     A fee payer must stay rent-exempt (`InsufficientFundsForRent` of the runtime); `keep` is that minimum.

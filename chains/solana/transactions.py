@@ -18,7 +18,7 @@ from chains.solana.addresses import (
     TOKEN_PROGRAMS,
     get_associated_token_address,
 )
-from chains.solana.token import (
+from chains.solana.approve import (
     APPROVAL_TAGS,
     TokenInstruction,
     build_approve,
@@ -27,8 +27,8 @@ from chains.solana.token import (
     build_revoke,
     decode_created_account,
     decode_token_instruction,
-    token_error_name,
 )
+from chains.solana.token import token_error_name
 from chains.types import AllowanceIntent, SignedTransaction, SolanaTransaction
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from chains.amounts import MAX_UINT64
 from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict, check_amount
 from chains.errors import InputError, InvalidAmountError, NodeError
 from chains.rpc import Rpc
+from chains.solana.accounts import Accounts, get_accounts
 from chains.solana.addresses import parse_address
 from chains.solana.answers import why_unknown
 from chains.solana.token import TokenAccount
@@ -29,7 +30,7 @@ from chains.solana.verify.findings import (
     choose_outcome,
     explain_no_approval,
 )
-from chains.solana.verify.history import Accounts, find_state, get_accounts
+from chains.solana.verify.history import find_state
 from chains.solana.verify.inclusion import (
     Inclusion,
     as_json,

@@ -7,10 +7,10 @@ from typing import Final
 
 from chains.claims import ApprovalClaim, Finding, Verdict
 from chains.errors import ContradictionError, NodeError, TokenRefusedError
+from chains.solana.accounts import Accounts
 from chains.solana.addresses import TOKEN_PROGRAMS, get_associated_token_address, has_key
 from chains.solana.token import TokenAccount, decode_mint, decode_multisig
 from chains.solana.transactions import describe_error
-from chains.solana.verify.history import Accounts
 from chains.solana.verify.inclusion import Inclusion, nonce_account, signers_of
 from chains.solana.verify.instructions import Call, Outcome, read_token_call
 
@@ -58,7 +58,7 @@ def check_status(landed: Inclusion) -> Finding:
         return Finding("status", "UNDETERMINED", "The node does not say whether the transaction succeeded.")
     if landed.error is None:
         return Finding("status", "VERIFIED", "The transaction succeeded, as the node says.")
-    what = describe_error(landed.error, landed.raw[1 + 64 * landed.raw[0] :])
+    what = describe_error(landed.error, landed.signed_bytes)
     return Finding("status", "REFUTED", f"The transaction failed and approved nothing: {what[:200]}.", found=what[:200])
 
 

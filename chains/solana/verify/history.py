@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from chains.amounts import is_unlimited
 from chains.claims import ApprovalClaim, State, show_amount
-from chains.errors import NodeError, RpcError
+from chains.errors import NodeError
 from chains.rpc import Rpc
-from chains.solana.addresses import TOKEN_PROGRAMS
-from chains.solana.answers import MIN_CONTEXT_SLOT_NOT_REACHED, account_data, nonsense, take, take_slot, why_unknown
-from chains.solana.token import TokenAccount, decode_token_account
+from chains.solana.answers import take, why_unknown
+from chains.solana.token import TokenAccount
 from chains.solana.verify.inclusion import Inclusion, get_transaction, read_inclusion
 from chains.solana.verify.instructions import Outcome, TokenCall, read_token_call, walk
 
-_MOST_ACCOUNTS: Final = 100  # of one getMultipleAccounts
 _HISTORY: Final = 25  # newer transactions of the token account that are read
-
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """Accounts of one slot as a node gave them, None for those that are not there."""
-
-    slot: int
-    commitment: str
-    found: dict[str, Any]
-
-    def program_of(self, address: str) -> str | None:
-        """Return the program that owns an account, None if there is no account."""
-        account = self.found[address]
-        return None if account is None else take(account, str, "owner")
-
-    def data_of(self, address: str) -> bytes:
-        """Return the data of an account; raise `NodeError` if there is none."""
-        return account_data(self.found[address])
-
-    def token_account(self, address: str) -> TokenAccount | None:
-        """Return a token account, None if it was closed; raise `NodeError` if its bytes are none."""
-        program = self.program_of(address)
-        # Anybody can send lamports to the address of an account that was closed; it is then the system's.
-        return decode_token_account(program, self.data_of(address)) if program in TOKEN_PROGRAMS else None
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """The bytes of the accounts with their slot, as JSON."""
-        held = {
-            address: None if account is None else {"owner": account["owner"], "data": account["data"][0]}
-            for address, account in self.found.items()
-        }
-        return {"slot": self.slot, "commitment": self.commitment, "found": held}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +28,6 @@ class ApprovalState:
     message: str
     since: Inclusion | None = None
     unknown: bool = False
-
-
-async def get_accounts(rpc: Rpc, addresses: list[str], min_slot: int) -> Accounts:
-    """Return accounts of one slot not before `min_slot`, at `finalized` if the node has got that far, or `confirmed`.
-
-    Raises `NodeError` if it is behind; it is not waited for, so that a check can be made again offline.
-    """
-    if len(addresses) > _MOST_ACCOUNTS:
-        raise NodeError("The transaction touches more token accounts than can be read at one slot.")
-    for commitment in ("finalized", "confirmed"):
-        config = {"encoding": "base64", "commitment": commitment, "minContextSlot": min_slot}
-        try:
-            answer = await rpc.request("getMultipleAccounts", [addresses, config])
-        except RpcError as error:
-            if error.code != MIN_CONTEXT_SLOT_NOT_REACHED:
-                raise
-            continue
-        slot, accounts = take_slot(answer, "context", "slot"), take(answer, list, "value")
-        if len(accounts) != len(addresses):
-            raise nonsense(answer)
-        if slot >= min_slot:
-            read = Accounts(slot, commitment, dict(zip(addresses, accounts, strict=True)))
-            for address in addresses:
-                if read.program_of(address) is not None:
-                    read.data_of(address)
-            return read
-    raise NodeError(
-        f"The node is behind: it has not reached slot {min_slot} yet.",
-        hint="Nothing was lost. Try again in a minute, or name another node.",
-        expected=min_slot,
-    )
 
 
 async def find_state(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, rpc: Rpc) -> ApprovalState:

@@ -38,6 +38,11 @@ class Inclusion:
         return None if self.meta is None else self.meta.get("err")
 
     @property
+    def signed_bytes(self) -> bytes:
+        """The bytes of the message, over which the signatures are."""
+        return self.raw[1 + 64 * self.raw[0] :]
+
+    @property
     def evidence(self) -> dict[str, Any]:
         """The signed bytes and what of the node's account of its execution a check uses, as JSON."""
         meta = self.meta or {}
