@@ -133,8 +133,6 @@ def test_commands_are_spelled_with_the_profile_of_the_session_and_can_be_pasted_
     assert advice(busy, "resume", profile="sandbox") == "Finish it with: delegation --profile sandbox resume 0123"
 
 
-# Texts that still name an option or a command, to be reworded by whoever changes these files next.
-
 _TYPED = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bdelegation (?:--profile|{'|'.join(_COMMANDS)})\b|\bresume\b")
 
 
