@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
@@ -24,6 +24,8 @@ from chains.wallets import load_wallet, write_secret_file
 from delegation import Context, DelegationRequest, carry, new_delegation, open_journal
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
+
+Door = TypeVar("Door")
 
 STARTS = 15
 GRANTS = 7
@@ -73,22 +75,30 @@ class TimedRpc(HttpRpc):
             return await super().request(method, params)
 
 
-class Timed:
-    """Passes every call on to something outside, and times the async ones that are named."""
+class CallsAt:
+    """How many RPC calls were made when each station began, from the progress that it hears."""
 
-    def __init__(self, inner: Any, outside: Outside, *names: str) -> None:
-        self._inner, self._outside, self._names = inner, outside, names
+    def __init__(self, rpc: TimedRpc) -> None:
+        self.station: dict[str, int] = {}
+        self._rpc = rpc
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name not in self._names:
-            return found
+    def __call__(self, station: str, _words: str) -> None:
+        self.station.setdefault(station, self._rpc.calls)
 
-        async def timed(*args: Any, **kwargs: Any) -> Any:
-            with self._outside.waiting():
-                return await found(*args, **kwargs)
 
-        return timed
+def timed(door: Door, outside: Outside, *names: str) -> Door:
+    """Return a door to the outside whose async calls of these names are timed."""
+    for name in names:
+        setattr(door, name, _timed(getattr(door, name), outside))
+    return door
+
+
+def _timed(call: Callable[..., Any], outside: Outside) -> Callable[..., Any]:
+    async def timed_call(*args: Any, **kwargs: Any) -> Any:
+        with outside.waiting():
+            return await call(*args, **kwargs)
+
+    return timed_call
 
 
 def report(name: str, value: float, unit: str, peer: str, peer_value: float | None) -> None:
@@ -136,33 +146,27 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
     """Measure grants of fresh wallets on one network."""
     own, approval_calls, calls, requests = [], [], [], []
     for number in range(GRANTS):
-        profile = profile_of(sandbox.document, journal=directory / f"{network}-{number}.sqlite")
+        journal = directory / f"{network}-{number}.sqlite"
+        profile = profile_of(sandbox.document, journal=journal)
         chain = profile.chain(network)
         key_file = directory / f"{network}-{number}.key"
         write_secret_file(key_file, (await sandbox.new_wallet(chain.family)).private_key)
+        wallet = load_wallet(str(key_file))
         outside = Outside()
         rpc = TimedRpc(chain.rpc_url, outside)
-        calls_at: dict[str, int] = {}
+        calls_at = CallsAt(rpc)
         node: Node = EvmNode(chain, rpc) if chain.family == "evm" else SolanaNode(chain, rpc)
         gateway = profile.gateway_door()
+        asked = ("get_networks", "get_external_wallets", "get_delegation_token", "submit_proof")
         context = Context(
-            gateway=Timed(
-                gateway,
-                outside,
-                "get_networks",
-                "get_external_wallets",
-                "get_delegation_token",
-                "submit_proof",
-            ),
-            node=Timed(node, outside, "settle"),
-            journal=open_journal(profile.journal),
+            gateway=timed(gateway, outside, *asked),
+            node=timed(node, outside, "settle"),
+            journal=open_journal(journal),
             terms=profile.statement_terms(),
-            wallet=load_wallet(str(key_file)),
-            progress=lambda station, words, calls_at=calls_at, rpc=rpc: calls_at.setdefault(station, rpc.calls),
+            wallet=wallet,
+            progress=calls_at,
         )
-        request = DelegationRequest(
-            network=network, currency=currency, amount=Decimal(5000), owner=context.wallet.address
-        )
+        request = DelegationRequest(network=network, currency=currency, amount=Decimal(5000), owner=wallet.address)
         started = time.perf_counter()
         finished = await carry(new_delegation(request, context), context)
         wall = time.perf_counter() - started
@@ -171,7 +175,7 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
         if number:  # the first one pays for the imports
             own.append(wall - outside.seconds)
             # The ownership station begins when the approval has settled.
-            approval_calls.append(calls_at["ownership"])
+            approval_calls.append(calls_at.station["ownership"])
             calls.append(rpc.calls)
             requests.append(gateway.requests)
         context.journal.close()
@@ -188,7 +192,7 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
 async def web3_approve_calls(sandbox: Sandbox, network: str, currency: str) -> int:
     """Count the RPC calls of the plainest approve with web3.py: no check before, one receipt after."""
     from eth_account import Account
-    from web3 import AsyncHTTPProvider, AsyncWeb3
+    from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
 
     known = sandbox.document.networks[network]
     account = Account.from_key((await sandbox.new_wallet("evm")).private_key)
@@ -203,7 +207,7 @@ async def web3_approve_calls(sandbox: Sandbox, network: str, currency: str) -> i
 
     provider.make_request = counted  # type: ignore[method-assign]
     w3 = AsyncWeb3(provider)
-    contract = w3.eth.contract(address=known.tokens[currency].address, abi=APPROVE_ABI)
+    contract = w3.eth.contract(address=Web3.to_checksum_address(known.tokens[currency].address), abi=APPROVE_ABI)
     transaction = await contract.functions.approve(known.delegation_contract, 5000 * 10**6).build_transaction(
         {"from": account.address, "nonce": await w3.eth.get_transaction_count(account.address)}
     )

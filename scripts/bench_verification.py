@@ -287,7 +287,7 @@ def recorded(task: Callable[[], object], *functions: Callable[..., object]) -> C
     known: dict[CodeType, Callable[..., object]] = {function.__code__: function for function in functions}
     calls: list[partial[object]] = []
 
-    def listen(frame: FrameType, event: str, argument: object) -> None:
+    def listen(frame: FrameType, event: str, _argument: object) -> None:
         if event == "call" and frame.f_code in known:
             names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
             calls.append(partial(known[frame.f_code], *(frame.f_locals[name] for name in names)))

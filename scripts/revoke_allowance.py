@@ -7,6 +7,7 @@ import sys
 
 from chains import InputError
 from delegation import InvalidRequestError, Plan, ToolkitError, delegate, describe_plan
+from delegation.models import filled
 
 
 def ask(plan: Plan) -> None:
@@ -30,6 +31,6 @@ except ToolkitError as error:
     sys.exit(2 if isinstance(error, (InputError, InvalidRequestError)) else resume)
 except KeyboardInterrupt:
     sys.exit(f"Interrupted. {resume}")
-print(f"{done.verification.verdict}: {done.plan.spender} may spend nothing any more.")
+print(f"{done.result.verdict}: {filled(done.plan, 'plan').spender} may spend nothing any more.")
 print(f"Transaction: {done.approvals[-1].hash}")
-sys.exit(0 if done.verification.verdict == "VERIFIED" else 1)
+sys.exit(0 if done.result.verdict == "VERIFIED" else 1)

@@ -1,12 +1,18 @@
-"""What all tests share: one sandbox for the whole run, since tests use wallets of their own in it."""
+"""What all tests share: one sandbox for the whole run, the option --all, and a word about what was skipped.
+
+Tests use wallets of their own in the sandbox. What is marked `long` is left out unless --all is given; properties
+without a number of examples of their own, and those of test_fuzz.py, are then tried with ten times as many.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from delegation.sandbox import Sandbox, open_sandbox
 
@@ -14,6 +20,43 @@ from delegation.sandbox import Sandbox, open_sandbox
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _running: list[Sandbox] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --all."""
+    parser.addoption("--all", action="store_true", help="also run the tests marked long, and ten times the examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the number of examples, before the tests are imported that read it."""
+    if config.getoption("all"):
+        settings.register_profile("all", settings(), max_examples=10 * settings().max_examples, deadline=None)
+        settings.load_profile("all")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which tests run."""
+    return f"long tests: {'run too' if config.getoption('all') else 'left out (--all runs them too)'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long, unless --all is given."""
+    if config.getoption("all"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say at the very end how many tests were skipped, and why."""
+    yield
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        words = "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped {reasons.total()}: {words}")
 
 
 @pytest.fixture(scope="session")

@@ -20,17 +20,22 @@ from chains.evm.addresses import parse_address
 EVM_NAMES = [name for name in CHAIN_NAMES if name != "solana"]
 
 
-@pytest.mark.parametrize(
-    ("name", "chain_id"),
-    [
-        ("ethereum", 1),
-        ("ethereum-sepolia", 11155111),
-        ("linea", 59144),
-        ("linea-sepolia", 59141),
-        ("base", 8453),
-        ("base-sepolia", 84532),
-    ],
-)
+# Copied from each network's own documents a second time, so that a slip in the data is noticed.
+CHAIN_IDS = {
+    "ethereum": 1,
+    "ethereum-sepolia": 11155111,
+    "linea": 59144,
+    "linea-sepolia": 59141,
+    "base": 8453,
+    "base-sepolia": 84532,
+}
+
+
+def test_the_chain_id_of_every_evm_network_was_copied_twice() -> None:
+    assert set(CHAIN_IDS) == set(EVM_NAMES), "a network is missing in CHAIN_IDS of this file"
+
+
+@pytest.mark.parametrize(("name", "chain_id"), CHAIN_IDS.items())
 def test_each_evm_network_has_the_chain_id_of_its_standard_documents(name: str, chain_id: int) -> None:
     chain = get_chain(name)
     assert chain.name == name

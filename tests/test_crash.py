@@ -25,7 +25,23 @@ from delegation.sandbox.profile import profile_of
 
 # Network, currency, what is allowed beforehand, what is granted, how many approve transactions that takes, and how many
 # lines are carried at once: on Solana they only wait.
-LINES = [("linea", "usdc", 0, 5000, 1, 4), ("ethereum", "usdt", 100, 5000, 2, 4), ("solana", "usdc", 0, 5000, 1, 20)]
+LINES = [
+    ("linea", "usdc", 0, 5000, 1, 4),
+    ("ethereum", "usdt", 100, 5000, 2, 4),
+    ("solana", "usdc", 0, 5000, 1, 20),
+    *(
+        pytest.param(*line, marks=pytest.mark.long)
+        for line in (
+            ("base", "usdc", 0, 5000, 1, 4),
+            ("linea", "usdc", 100, 5000, 1, 4),
+            ("linea", "usdc", 100, 0, 1, 4),
+            ("linea", "usdt", 0, 5000, 1, 4),
+            ("linea", "usdt", 100, 5000, 1, 4),
+            ("ethereum", "usdt", 0, 5000, 1, 4),
+            ("ethereum", "usdt", 100, 0, 1, 4),
+        )
+    ),
+]
 KILLED = -9
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import pytest
 import rlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import need_vectors
 
 from chains.errors import ChainError, ContradictionError, NodeError
 from chains.evm.addresses import keccak256
@@ -18,8 +18,6 @@ from chains.evm.codec.headers import check_header, hash_header
 from chains.rpc import HttpRpc
 from chains.types import Block
 from delegation.sandbox.nodes import start_anvil
-
-MAINNET = Path(__file__).parents[2] / "shared" / "vectors" / "mainnet"
 
 # The fields of a header in the order in which forks added them.
 FIELDS: dict[str, str] = {
@@ -67,9 +65,7 @@ def make_block(count: int, **changes: str) -> dict[str, Any]:
 
 
 def load(name: str) -> dict[str, Any]:
-    if not MAINNET.exists():
-        pytest.skip("the recorded blocks are not here")
-    block: dict[str, Any] = json.loads((MAINNET / name).read_text())["result"]
+    block: dict[str, Any] = json.loads(need_vectors(f"mainnet/{name}").read_text())["result"]
     return block
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import aclosing
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import rlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import need_vectors
 
 from chains.errors import ChainError, ContradictionError, NodeError
 from chains.evm.codec.receipts import encode_receipt, logs_bloom, receipts_root
@@ -21,15 +21,12 @@ from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import start_anvil
 
-MAINNET = Path(__file__).parents[2] / "shared" / "vectors" / "mainnet"
 EMPTY_BLOOM = "0x" + "00" * 256
 SPENDER = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"
 
 
 def load(name: str) -> Any:
-    if not MAINNET.exists():
-        pytest.skip("the recorded blocks are not here")
-    return json.loads((MAINNET / name).read_text())["result"]
+    return json.loads(need_vectors(f"mainnet/{name}").read_text())["result"]
 
 
 def make_receipt(**changes: Any) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import json
 from contextlib import aclosing
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import rlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import need_vectors
 
 from chains.errors import ChainError, ContradictionError, NodeError
 from chains.evm.addresses import keccak256, parse_address
@@ -24,7 +24,6 @@ from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import start_anvil
 
-MAINNET = Path(__file__).parents[2] / "shared" / "vectors" / "mainnet"
 SPENDER = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"
 NOBODY = "0x1111111111111111111111111111111111111111"
 AMOUNT = 5_000 * 10**6
@@ -32,9 +31,7 @@ TOKENS = {"UsdcLike": 10, "TetherLike": 5, "OpenZeppelin4Like": None}
 
 
 def load(name: str) -> Any:
-    if not MAINNET.exists():
-        pytest.skip("the recorded blocks are not here")
-    return json.loads((MAINNET / name).read_text())["result"]
+    return json.loads(need_vectors(f"mainnet/{name}").read_text())["result"]
 
 
 def word(value: str | int) -> bytes:

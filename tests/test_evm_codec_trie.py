@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import rlp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from needs import need_vectors
 
 from chains.errors import ContradictionError
 from chains.evm.addresses import keccak256
 from chains.evm.codec.trie import BLANK_ROOT, ordered_trie_root, prove
-
-MAINNET = Path(__file__).parents[2] / "shared" / "vectors" / "mainnet"
 
 # ethereum/tests, TrieTests/trieanyorder.json.
 PUBLISHED = {
@@ -102,9 +100,7 @@ def hex_prefix(path: list[int], flag: int) -> bytes:
 
 
 def load(name: str) -> Any:
-    if not MAINNET.exists():
-        pytest.skip("the recorded blocks are not here")
-    return json.loads((MAINNET / name).read_text())["result"]
+    return json.loads(need_vectors(f"mainnet/{name}").read_text())["result"]
 
 
 def published(name: str) -> tuple[dict[bytes, bytes], bytes]:

@@ -564,6 +564,15 @@ class TestWallets:
 class TestPriorities:
     PATH = "/v1/wallet/external/priority"
 
+    async def test_the_order_of_payment_is_read_as_the_platform_tells_it(self, platform: Platform, gateway: Gateway):
+        platform.answers(self.PATH, Reply(PRIORITIES))
+        places = await gateway.get_priorities()
+        assert [(place.id, place.network, place.priority) for place in places] == [
+            (551, "linea", 1),
+            (553, "base", 3),
+            (552, "ethereum", 2),
+        ]
+
     @pytest.mark.parametrize(
         ("order", "ids"), [([553], [553, 551, 552]), ([552, 551], [552, 551, 553]), ([551, 552, 553], [551, 552, 553])]
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import need_program
 
 from chains.types import ApproveStep, SignedTransaction
 from delegation import formats
@@ -400,21 +401,21 @@ def test_nothing_of_a_document_is_told_of_a_row_that_cannot_be_read(old: Path) -
 @pytest.fixture(scope="module")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own, on a socket in a directory of its own."""
-    programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-    runuser = shutil.which("runuser")
-    if programs is None or runuser is None or os.geteuid() != 0:
-        pytest.skip("PostgreSQL is not installed on this machine, or cannot be started by this user")
+    initdb = need_program("initdb", package="postgresql", places=["/usr/lib/postgresql/*/bin/initdb"])
     directory = tmp_path_factory.mktemp("postgresql")
-    for part in (directory, *directory.parents[:3]):
-        part.chmod(0o755)
-    shutil.chown(directory, "postgres", "postgres")
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        for part in (directory, *directory.parents[:3]):
+            part.chmod(0o755)
+        shutil.chown(directory, "postgres", "postgres")
+        as_user = [str(need_program("runuser", package="util-linux")), "-u", "postgres", "--"]
 
     def as_postgres(*command: str) -> None:
-        subprocess.run([runuser, "-u", "postgres", "--", *command], check=True, capture_output=True, cwd=directory)
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=directory)
 
     data = str(directory / "data")
-    as_postgres(str(programs / "initdb"), "-D", data, "--auth=trust", "--username=postgres")
-    server = [str(programs / "pg_ctl"), "-D", data, "-w", "-l", str(directory / "log")]
+    as_postgres(str(initdb), "-D", data, "--auth=trust", "--username=postgres")
+    server = [str(initdb.with_name("pg_ctl")), "-D", data, "-w", "-l", str(directory / "log")]
     as_postgres(*server, "-o", f"-c listen_addresses='' -k {directory}", "start")
     yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
     as_postgres(*server, "-m", "immediate", "stop")

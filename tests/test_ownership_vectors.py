@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import NO_VECTORS, VECTORS
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -23,11 +23,10 @@ from chains.ownership import parse_time
 from chains.rpc.transcript import run_offline
 from chains.solana.messages import verify_signature
 
-VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 # The vectors without a moment of their own mean "now", between 2022 and 2100.
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="the public vectors are not here")
+pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason=NO_VECTORS)
 
 
 def read(name: str) -> dict[str, Any]:

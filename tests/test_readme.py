@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +45,16 @@ async def test_the_python_block_runs_unchanged(sandbox: Sandbox, tmp_path: Path)
     assert (result.status, result.err) == (0, "")
     assert re.fullmatch(r"VERIFIED 0x[0-9a-f]{64}\n", result.out)
     assert [d.request.owner for d in cli.delegations()] == [owner.address]
+
+
+def test_what_a_reader_copies_passes_the_strict_typing_that_py_typed_promises(tmp_path: Path) -> None:
+    copied = [ROOT / "scripts" / f"{name}.py" for name in ("grant_allowance", "revoke_allowance", "verify_delegation")]
+    for number, block in enumerate(blocks("python")):
+        copied.append(tmp_path / f"block_{number}.py")
+        copied[-1].write_text(block)
+    mypy = [sys.executable, "-m", "mypy", "--strict"]
+    checked = subprocess.run([*mypy, *map(str, copied)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_command_lines_are_shown() -> None:

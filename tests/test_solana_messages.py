@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import need_vectors
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.message import Message, MessageV0, to_bytes_versioned
@@ -23,7 +23,6 @@ from chains.solana.approve import build_approve
 from chains.solana.messages import refuse_if_transaction, verify_message, verify_signature
 from chains.types import OwnershipSignature
 
-VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors" / "wycheproof_ed25519.json"
 WALLET = Keypair.from_seed(bytes(range(32)))
 OWNER = str(WALLET.pubkey())
 TEXT = f"""metamask.app.link wants you to sign in with your Solana account:
@@ -85,10 +84,9 @@ def test_a_signature_is_judged_by_its_64_bytes_and_not_by_the_length_of_its_text
         verify_message(OWNER, TEXT, "z" * 88)
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="the public vectors are not here")
 def test_the_wycheproof_vectors_are_judged_as_wycheproof_says() -> None:
     judged = 0
-    for group in json.loads(VECTORS.read_text())["testGroups"]:
+    for group in json.loads(need_vectors("wycheproof_ed25519.json").read_text())["testGroups"]:
         owner = str(Pubkey.from_bytes(bytes.fromhex(group["publicKey"]["pk"])))
         for case in group["tests"]:
             message, raw = bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"])

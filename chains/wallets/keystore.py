@@ -72,33 +72,41 @@ def _read(text: str) -> dict[str, Any]:
     if keystore.get("version") != 3:
         _refuse("its version is not 3")
     crypto = _mapping(keystore, "crypto")
+    _check_cipher(crypto)
+    _check_key_derivation(crypto)
+    address = keystore.get("address")
+    if address is not None and not (isinstance(address, str) and _ADDRESS.fullmatch(address)):
+        _refuse("its address is malformed")
+    return keystore
+
+
+def _check_cipher(crypto: Mapping[str, Any]) -> None:
     if crypto.get("cipher") != "aes-128-ctr":
         _refuse("its cipher is not aes-128-ctr")
     _hex(crypto, "ciphertext", 32)
     _hex(crypto, "mac", 32)
     _hex(_mapping(crypto, "cipherparams"), "iv", 16)
+
+
+def _check_key_derivation(crypto: Mapping[str, Any]) -> None:
     parameters = _mapping(crypto, "kdfparams")
     _hex(parameters, "salt", None)
     if _number(parameters, "dklen") != 32:
         _refuse("its dklen is not 32")
     if crypto.get("kdf") == "scrypt":
-        n, r, p = (_number(parameters, name) for name in "nrp")
-        if (
-            n & (n - 1)
-            or n * r < _SCRYPT_LEAST_WORK
-            or 128 * n * r > _SCRYPT_MOST_MEMORY
-            or n * r * p > _SCRYPT_MOST_WORK
-        ):
-            _refuse("its scrypt parameters n, r and p are absurd")
+        _check_scrypt(*(_number(parameters, name) for name in "nrp"))
     elif crypto.get("kdf") == "pbkdf2":
         if parameters.get("prf") != "hmac-sha256" or _number(parameters, "c") not in _PBKDF2_ITERATIONS:
             _refuse("its PBKDF2 parameters are not hmac-sha256 with a sane number of iterations")
     else:
         _refuse("its kdf is neither scrypt nor pbkdf2")
-    address = keystore.get("address")
-    if address is not None and not (isinstance(address, str) and _ADDRESS.fullmatch(address)):
-        _refuse("its address is malformed")
-    return keystore
+
+
+def _check_scrypt(n: int, r: int, p: int) -> None:
+    weak = n * r < _SCRYPT_LEAST_WORK
+    costly = 128 * n * r > _SCRYPT_MOST_MEMORY or n * r * p > _SCRYPT_MOST_WORK
+    if n & (n - 1) or weak or costly:
+        _refuse("its scrypt parameters n, r and p are absurd")
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:

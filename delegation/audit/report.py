@@ -129,6 +129,26 @@ def describe_report(report: Report) -> list[tuple[str, str]]:
     lines = [
         (finding.rule, f"{finding.verdict}: {finding.message}{_difference(finding)}") for finding in report.findings
     ]
+    lines += _describe_approval(report)
+    if report.finality is not None:
+        lines.append(("finality", f"{report.finality}: {report.finality_meaning}"))
+    if report.tier is not None:
+        lines.append(("trust", f"{report.tier}: {report.tier_meaning}"))
+    if report.ownership is not None:
+        owned = report.ownership
+        lines.append(("signed as", owned.method or "nothing that is known"))
+        if owned.not_checked:
+            lines.append(("not checked", f"{', '.join(owned.not_checked)}: nobody said what to expect"))
+    for endpoint in report.endpoints:
+        lines.append(
+            ("node", f"{endpoint.url} {endpoint.outcome}{f': {endpoint.message}' if endpoint.message else ''}")
+        )
+    return lines
+
+
+def _describe_approval(report: Report) -> list[tuple[str, str]]:
+    """Return how it was approved, how much is left of it, and where on the chain that was read."""
+    lines = []
     if report.method is not None:
         lines.append(("method", report.method if report.via is None else f"{report.method}, by {report.via}"))
     if report.claim is not None:
@@ -150,19 +170,6 @@ def describe_report(report: Report) -> list[tuple[str, str]]:
         lines.append(("included in", _block(report.included)))
     if report.block is not None:
         lines.append(("state read at", _block(report.block)))
-    if report.finality is not None:
-        lines.append(("finality", f"{report.finality}: {report.finality_meaning}"))
-    if report.tier is not None:
-        lines.append(("trust", f"{report.tier}: {report.tier_meaning}"))
-    if report.ownership is not None:
-        owned = report.ownership
-        lines.append(("signed as", owned.method or "nothing that is known"))
-        if owned.not_checked:
-            lines.append(("not checked", f"{', '.join(owned.not_checked)}: nobody said what to expect"))
-    for endpoint in report.endpoints:
-        lines.append(
-            ("node", f"{endpoint.url} {endpoint.outcome}{f': {endpoint.message}' if endpoint.message else ''}")
-        )
     return lines
 
 

@@ -88,15 +88,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         await asyncio.gather(*(chain.aclose() for chain in chains))
 
 
-async def _answer_refusal(request: Request, error: Exception) -> Response:
+async def _answer_refusal(_request: Request, error: Exception) -> Response:
     refusal = cast(Refused, error)
     return JSONResponse({"message": refusal.message}, refusal.status)
 
 
-async def _answer_unavailable(request: Request, error: Exception) -> Response:
+async def _answer_unavailable(_request: Request, _error: Exception) -> Response:
     return JSONResponse({"message": "Internal server error"}, 500)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
     failure = cast(HTTPException, error)
     return JSONResponse({"message": failure.detail}, failure.status_code, failure.headers)
