@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from delegation.errors import JournalError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+_PATIENCE: Final = 10.0  # seconds for which another process may hold the file
 
 Rows = Sequence[Sequence[Any]]
 Run = Callable[[str, Mapping[str, Any]], Rows]
@@ -65,7 +68,7 @@ class SqliteDatabase:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise JournalError(f"Others can read the journal {path}.", hint=f"Run: chmod 600 {path}")
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
         # Text that is no UTF-8 spoils its own row only; whoever reads that row refuses it.
         self._connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
         try:
@@ -91,7 +94,18 @@ class SqliteDatabase:
 
     def prepare(self) -> None:
         """Let readers and one writer work side by side."""
-        self.run("PRAGMA journal_mode = WAL", {})
+        # For this lock alone SQLite does not wait: of processes that open a new file at once, one is told it is busy.
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.Error as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says of which kind
+                if not busy or time.monotonic() > deadline:
+                    raise _failed(error) from error
+                time.sleep(0.01)
+            else:
+                return
 
     def advance(self, version: int, step: Step) -> None:
         """Take the journal to the next version under SQLite's lock for the one writer."""

@@ -8,6 +8,7 @@ before, until one comes to its end; it prints how many were killed.
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 from delegation.databases import Database, Rows, Run, SqlAlchemyDatabase, SqliteDatabase, Step
@@ -59,6 +60,9 @@ def fork(work: Any, *values: Any) -> int:
     try:
         work(*values)
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(1)
 

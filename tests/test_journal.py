@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -399,14 +400,13 @@ def test_nothing_of_a_document_is_told_of_a_row_that_cannot_be_read(old: Path) -
 
 
 @pytest.fixture(scope="module")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """A PostgreSQL server of our own, on a socket in a directory of its own."""
     initdb = need_program("initdb", package="postgresql", places=["/usr/lib/postgresql/*/bin/initdb"])
-    directory = tmp_path_factory.mktemp("postgresql")
+    # Not below pytest's own directory: it belongs to root, and another run of pytest closes it again to everybody else.
+    directory = Path(tempfile.mkdtemp(prefix="postgresql-"))
     as_user: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        for part in (directory, *directory.parents[:3]):
-            part.chmod(0o755)
         shutil.chown(directory, "postgres", "postgres")
         as_user = [str(need_program("runuser", package="util-linux")), "-u", "postgres", "--"]
 
@@ -417,8 +417,11 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     as_postgres(str(initdb), "-D", data, "--auth=trust", "--username=postgres")
     server = [str(initdb.with_name("pg_ctl")), "-D", data, "-w", "-l", str(directory / "log")]
     as_postgres(*server, "-o", f"-c listen_addresses='' -k {directory}", "start")
-    yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
-    as_postgres(*server, "-m", "immediate", "stop")
+    try:
+        yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
+    finally:
+        as_postgres(*server, "-m", "immediate", "stop")
+        shutil.rmtree(directory)
 
 
 def test_postgresql_keeps_the_same_promises(postgresql_url: str) -> None:
