@@ -26,7 +26,7 @@ from chains.types import (
     SolanaTransaction,
     Token,
 )
-from delegation.errors import InvalidRequestError
+from delegation.errors import InvalidRequestError, NewerVersionError
 from delegation.models import (
     Approval,
     Delegation,
@@ -230,6 +230,52 @@ def test_what_another_version_wrote_is_not_read_as_if_it_were_ours() -> None:
     saved = json.loads(new_delegation().model_dump_json())
     with pytest.raises(ValidationError):
         Delegation.model_validate(saved | {"approved_twice": True})
+
+
+def test_a_document_without_a_format_is_of_the_first_version_and_is_upgraded_when_it_is_read() -> None:
+    token = DelegationToken(token=SECRET, nonce="n", obtained_at=NOW, expires_at=NOW + timedelta(minutes=10))
+    d = new_delegation(approvals=(approval(),), delegation_token=token)
+    saved = json.loads(d.model_dump_json())
+    assert next(iter(saved.items())) == ("format", "delegation/2")
+    first = {name: value for name, value in saved.items() if name not in {"format", "approvals", "delegation_token"}}
+    first |= {"approval": saved["approvals"], "token": saved["delegation_token"]}
+    assert Delegation.model_validate_json(json.dumps(first)) == Delegation.model_validate(first) == d
+    assert "format" not in first, "what was read is not changed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "delegation/2", "approval": []},  # the names of a version are no names of another
+        {"approval": [], "approvals": []},
+        {"format": "evidence/1"},
+        {"format": "delegation/02"},
+        {"format": 2},
+        {"format": None},
+    ],
+)
+def test_a_document_of_no_version_is_refused(changes: dict[str, Any]) -> None:
+    saved = json.loads(new_delegation().model_dump_json())
+    del saved["format"]
+    with pytest.raises(ValidationError):
+        Delegation.model_validate(saved | changes)
+
+
+@pytest.mark.parametrize("version", [3, 17, 999_999_999])
+def test_a_document_of_a_newer_version_says_which_one_and_what_to_do(version: int) -> None:
+    saved = json.loads(new_delegation().model_dump_json()) | {"format": f"delegation/{version}", "later": SECRET}
+    for read in (lambda: Delegation.model_validate(saved), lambda: Delegation.model_validate_json(json.dumps(saved))):
+        with pytest.raises(NewerVersionError, match=f"the format delegation/{version}, ") as raised:
+            read()
+        assert "Upgrade this toolkit" in raised.value.hint
+        assert (raised.value.expected, raised.value.found) == ("delegation/2", f"delegation/{version}")
+        assert SECRET not in str(raised.value)
+
+
+def test_what_is_built_in_code_is_of_todays_shape_and_not_upgraded() -> None:
+    with pytest.raises(ValidationError, match="approval"):
+        new_delegation(approval=())
+    assert new_delegation().format == "delegation/2"
 
 
 def new_delegation(**stations: Any) -> Delegation:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from chains import InputError
+from chains import InputError, Token
 from chains.wallets import write_secret_file
 from delegation import Profile, load_profile, open_context, save_profile
 from delegation.errors import InvalidRequestError, ProfileError
+from delegation.pins import Asset
 from delegation.profile import GatewaySettings, NetworkSettings, home, journal_location, profile_path
 
 SECRET = "c0ffee-very-secret-access-token"
@@ -57,6 +59,43 @@ def test_only_the_gateway_is_required_and_the_rest_has_defaults(own_home: Path) 
         profile.default_wallet("evm")
 
 
+def test_a_profile_knows_its_name_and_its_file_does_not_say_it(own_home: Path) -> None:
+    write({"gateway": GATEWAY}, "card")
+    card = load_profile("card")
+    assert card.name == "card"
+    assert load_profile("card").model_copy(update={"name": "other"}) != card
+    assert Profile(gateway=card.gateway).name == "default"
+    assert "name" not in json.loads(save_profile("copy", card).read_text())
+    assert load_profile("copy").name == "copy"
+    for name in ("../card", "", "a/b"):
+        with pytest.raises(ValidationError, match="Use letters"):
+            Profile(name=name, gateway=card.gateway)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+async def test_the_context_of_a_profile_has_the_journal_and_the_pins_of_that_profile(
+    own_home: Path, by_name: bool
+) -> None:
+    write({"gateway": GATEWAY}, "card")
+    card: Profile | str = "card" if by_name else load_profile("card")
+    token = Token("usdc", "0x176211869cA2b568f2A7D4EE941E073a821EE1ff", 6)
+    asset = Asset("base", "sandbox", token, "0x9dd23A4a0845f10d65D293776B792af1131c7B30")
+    async with open_context(card, "linea") as context:
+        context.pins.pin(asset)
+    assert [path.name for path in (own_home / "journals").glob("*.sqlite")] == ["card.sqlite"]
+    async with open_context("card", "linea") as context:
+        assert context.pins.find_pinned("base", "usdc") == (token, asset.spender)
+    write({"gateway": GATEWAY})
+    async with open_context("default", "linea") as context:
+        assert context.pins.find_pinned("base", "usdc") == (None, None)
+
+
+async def test_a_context_of_a_profile_that_nobody_made_is_refused() -> None:
+    with pytest.raises(ProfileError, match="There is no profile 'card'"):
+        async with open_context("card", "linea"):
+            pass
+
+
 def test_the_environment_takes_the_place_of_the_secrets_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     write({"gateway": GATEWAY})
     monkeypatch.setenv("DELEGATION_ACCESS_TOKEN", "of-today")
@@ -87,6 +126,8 @@ def test_the_environment_takes_the_place_of_the_secrets_in_the_file(monkeypatch:
         ({"gateway": GATEWAY, "networks": {"linea": {"rpc_url": "http://[::1/" + SECRET}}}, "networks.linea.rpc_url"),
         ({"gateway": GATEWAY, "wallets": {"bitcoin": "/key"}}, "wallets.bitcoin"),
         ({"gateway": GATEWAY, "ownership": {"lifetime": 5}}, "ownership.lifetime"),
+        ({"gateway": GATEWAY, "name": "default"}, "name: A profile is called what its file is called"),
+        ({"gateway": GATEWAY, "name": [SECRET]}, "name: A profile is called what its file is called"),
     ],
 )
 def test_a_broken_profile_names_the_place_and_never_a_value(content: Any, words: str) -> None:
