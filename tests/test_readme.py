@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from command_line import CommandLine
+from command_line import CommandLine, Result
 
-from chains.wallets import write_secret_file
+from chains.types import Family
 from delegation import Profile
 from delegation.cli import main
 from delegation.sandbox import Sandbox
+from delegation.sandbox.profile import profile_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,19 +35,51 @@ def command_lines() -> list[str]:
     return sorted(set(shown))
 
 
-async def test_the_python_block_runs_unchanged(sandbox: Sandbox, tmp_path: Path) -> None:
-    (block,) = blocks("python")
+@pytest.fixture
+async def cli(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[CommandLine]:
+    """A command line as `sandbox up` leaves it: the profile `sandbox` names a wallet."""
     cli = CommandLine(sandbox, tmp_path)
     owner = await cli.owner("linea")
-    write_secret_file(tmp_path / "linea.key", owner.key_file.read_text())
+    wallets: dict[Family, str] = {"evm": str(owner.key_file)}
+    cli.write_profile(profile_of(sandbox.document, journal=cli.journal_file, wallets=wallets))
+    yield cli
+    await cli.close()
+
+
+async def run(cli: CommandLine, *command: str) -> Result:
+    """Run a program as a person in the directory of these tests."""
     pipe = asyncio.subprocess.PIPE
+    environment = cli.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-c", block, cwd=tmp_path, env=cli.environment, stdout=pipe, stderr=pipe
+        *command, cwd=cli.home, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
-    result = await cli.finish(process)
+    return await cli.finish(process)
+
+
+async def test_the_python_block_runs_unchanged(cli: CommandLine) -> None:
+    (block,) = blocks("python")
+    result = await run(cli, sys.executable, "-W", "error", "-c", block)
     assert (result.status, result.err) == (0, "")
-    assert re.fullmatch(r"VERIFIED 0x[0-9a-f]{64}\n", result.out)
-    assert [d.request.owner for d in cli.delegations()] == [owner.address]
+    assert re.fullmatch(r"VERIFIED 0x[0-9a-f]{64}\nVERIFIED active T2\n", result.out)
+    assert [d.station for d in cli.delegations()] == ["done"]
+
+
+async def test_the_terminal_session_prints_what_is_shown(cli: CommandLine) -> None:
+    (session,) = blocks("console")
+    shown_id = re.findall(r"Delegation +([0-9a-f]{12})", session)[0]
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", session, re.MULTILINE)
+    assert len(commands) == 3
+    for command, shown in commands:
+        made = cli.delegations()
+        typed = command.replace(shown_id, made[0].id) if made else command
+        result = await run(cli, "bash", "-o", "pipefail", "-c", typed)
+        assert result.status == 0, result.err
+        assert _without_what_differs(result.out) == _without_what_differs(shown)
+
+
+def _without_what_differs(words: str) -> str:
+    """Return a text without the addresses, hashes, ids and block numbers in it, which differ from run to run."""
+    return re.sub(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|block [0-9]+", "…", words)
 
 
 def test_what_a_reader_copies_passes_the_strict_typing_that_py_typed_promises(tmp_path: Path) -> None:
