@@ -202,13 +202,18 @@ def sign(unsigned: SolanaTransaction, wallet: Wallet) -> SignedTransaction:
     return attach_signature(unsigned, bytes(wallet.key.sign_message(b64decode(unsigned.message))))
 
 
+def thinned(cases: list[Any], every: int) -> list[Any]:
+    """Return the cases with all but every n-th marked long: each waits for the chain to be final."""
+    return [case if not n % every else pytest.param(case, marks=pytest.mark.long) for n, case in enumerate(cases)]
+
+
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send again more often, so that the tests need not wait."""
     monkeypatch.setattr(settlement, "_RESEND_AFTER", 0.2)
 
 
-@pytest.mark.parametrize("error", [*HAS_IT, *UNKNOWN, *(error for *_, error in REFUSED)], ids=words)
+@pytest.mark.parametrize("error", thinned([*HAS_IT, *UNKNOWN, *(error for *_, error in REFUSED)], 6), ids=words)
 async def test_bytes_that_the_chain_has_are_sent_whatever_the_node_says(approval: Approval, error: Any) -> None:
     await approval.lab.send(as_sent(approval))
     async with approval.behind(Words(error)) as node:
@@ -227,7 +232,7 @@ async def test_bytes_that_the_node_took_just_now_with_an_error_in_its_mouth_are_
         assert (await approval.settle(node)).hash == approval.signed.hash
 
 
-@pytest.mark.parametrize("error", [*HAS_IT, *UNKNOWN], ids=words)
+@pytest.mark.parametrize("error", thinned([*HAS_IT, *UNKNOWN], 2), ids=words)
 async def test_bytes_that_nobody_shows_and_no_reason_refuses_are_on_their_way_and_sent_again_until_they_land(
     approval: Approval, error: Any
 ) -> None:
