@@ -167,7 +167,7 @@ def old(tmp_path: Path) -> Path:
 
 def query(path: Path, statement: str, *values: object) -> list[tuple[object, ...]]:
     """Run a statement as somebody else does who has the file."""
-    with closing(sqlite3.connect(path)) as connection, connection:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection, connection:
         return connection.execute(statement, values).fetchall()
 
 
