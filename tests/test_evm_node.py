@@ -203,7 +203,7 @@ async def test_a13_a_token_that_demands_zero_first_takes_two_steps_found_by_tryi
     assert [step.amount for step in plan.steps] == [0, 10_000 * 10**6]
     assert plan.steps[0].fee is not None
     assert plan.steps[1].fee is None
-    assert any("cannot spend" in warning for warning in plan.warnings)
+    assert any("nothing can be spent" in warning for warning in plan.warnings)
     assert any("5000 USDT" in warning for warning in plan.warnings)
     assert [settlement.allowance for settlement in await approve(node, raised, key)] == [0, 10_000 * 10**6]
     revoked = replace(intent, amount=0)

@@ -149,7 +149,7 @@ def test_a22_other_spellings_that_are_put_right_are_labelled_and_the_platforms_f
     found = finding(check)
     assert (check.method, check.normalised, found.verdict) == ("eoa-ecdsa", normalised, "VERIFIED")
     assert (found.expected, found.found) == ("0x" + SIGNATURE.hex(), "0x" + signature.hex())
-    assert "platform wants the canonical 65 bytes" in found.message
+    assert "wants the canonical 65 bytes" in found.message
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ async def test_a_contract_wallet_accepts_its_owners_signature_at_a_named_block(l
     assert check.block is not None
     assert (check.block.number, check.block.hash) == (int(head["number"], 16), head["hash"])
     assert head["hash"] in finding(check).message
-    assert "expect it to refuse" in finding(check).message, "rule 29: the platform takes signatures of keys only"
+    assert "expect them to refuse" in finding(check).message, "rule 29: the platform takes signatures of keys only"
 
 
 async def test_a_contract_wallet_refuses_other_texts_and_other_keys(lab: Lab) -> None:

@@ -240,6 +240,18 @@ def test_the_ground_floor_names_no_option_or_command_of_the_command_line() -> No
     assert named == [], "\n" + "\n".join(named)
 
 
+def test_the_ground_floor_has_never_heard_of_the_platform() -> None:
+    heard = [
+        f"{path.relative_to(ROOT).as_posix()}:{line}: {text[:100]!r}"
+        for module, path in MODULES.items()
+        # Whose fault an error is can be the platform's, whose errors stand on the floor above.
+        if package_of(module) == "chains" and path.name != "errors.py"
+        for line, text, _ in strings(path)
+        if re.search(r"\bplatform\b|\bBaanx\b", text)
+    ]
+    assert heard == [], "\n" + "\n".join(heard)
+
+
 @pytest.mark.parametrize("text", ["Name one with --rpc.", "delegation grant", "Say delegation --json", "-h prints it"])
 def test_what_a_person_types_is_recognised(text: str) -> None:
     assert typed().search(text)

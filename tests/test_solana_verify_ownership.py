@@ -103,7 +103,7 @@ def test_a33_a_signature_over_an_envelope_is_detected_and_labelled(envelope: str
     result = check(TEXT, sign(payload))
     assert verdict_of(result.findings) == "VERIFIED"
     assert result.method == method
-    assert "only known to take raw signatures" in finding(result).message
+    assert "take raw ones only" in finding(result).message
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)

@@ -38,7 +38,7 @@ def require_addresses(intent: AllowanceIntent) -> tuple[str, str, str]:
     if spender in refused:
         raise SpenderRefusedError(
             f"The spender {spender} is {refused[spender]}; it must never be approved.",
-            hint="Nothing was signed. Take the spender from the platform's configuration.",
+            hint="Nothing was signed. Take the spender from whoever is to spend.",
             found=spender,
         )
     return owner, spender, token
@@ -55,7 +55,7 @@ def require_contract(chain: Chain, intent: AllowanceIntent, spender: str, code_s
     if intent.amount > 0 and code_size in {0, DELEGATED_CODE_SIZE}:
         raise SpenderRefusedError(
             f"The spender {spender} is not a contract on {chain.title} but a plain key.",
-            hint="Nothing was signed. The platform's spender is a contract; check network and address.",
+            hint="Nothing was signed. Who spends for others is a contract; check network and address.",
             found=spender,
         )
 
@@ -94,7 +94,7 @@ def require_gas(chain: Chain, owner: str, cost: int, native_balance: int) -> Non
     raise NoGasError(
         f"The fee can take up to {format_amount(cost, decimals)} {symbol}, and {owner} has "
         f"{format_amount(native_balance, decimals)} {symbol} on {chain.title}.",
-        hint=f"Nothing was signed. Send {symbol} to this address, or ask the platform's faucet for it.",
+        hint=f"Nothing was signed. Send {symbol} to this address, or ask a faucet for it.",
         expected=cost,
         found=native_balance,
     )
@@ -157,7 +157,7 @@ def find_warnings(intent: AllowanceIntent, state: AllowanceState, steps: int) ->
     if steps == 2:
         warnings.append(
             f"{symbol} takes two transactions: the allowance is first set to 0 and then to {wanted}. "
-            "Between the two the card cannot spend."
+            "Between the two nothing can be spent."
         )
     if is_unlimited("evm", intent.amount):
         warnings.append(f"This allowance is unlimited: the spender can take all {symbol} that the wallet ever holds.")

@@ -50,7 +50,7 @@ NEVER_A_DELEGATE: Final = frozenset(
         "So11111111111111111111111111111111111111112",
     }
 )
-"""Programs, system variables and other well-known keys that no card platform can hold."""
+"""Programs, system variables and other well-known keys that nobody who spends can hold."""
 
 
 def parse_address(text: str) -> str:

@@ -101,7 +101,7 @@ def build_revoke(program: str, source: str, owner: str) -> Instruction:
 def build_create_token_account(program: str, owner: str, mint: str) -> Instruction:
     """Return ATA `Create`, paid for by the owner; it fails if the account is there already.
 
-    Not `CreateIdempotent`: the platform recognises only `Create`.
+    Not `CreateIdempotent`: indexers recognise only `Create`.
     """
     from solders.instruction import AccountMeta, Instruction
 

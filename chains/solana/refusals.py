@@ -77,8 +77,8 @@ def _require_spender(intent: AllowanceIntent, token_account: str) -> None:
     what = forbidden.get(intent.spender)
     if what:
         raise SpenderRefusedError(
-            f"The spender {intent.spender} is {what}, never a card platform.",
-            hint="Nothing was signed. The configuration that named this spender is wrong; ask the platform.",
+            f"The spender {intent.spender} is {what}, never somebody who spends.",
+            hint="Nothing was signed. The configuration that named this spender is wrong; ask whoever gave it.",
             found=intent.spender,
         )
 
@@ -93,7 +93,7 @@ def require_gas(lamports: int, fee: SolanaFee, keep: int) -> None:
         raise NoGasError(
             f"The owner has {_sol(lamports)} SOL; this needs {_sol(needed)} SOL "
             f"({_sol(fee.max_cost)} for the transaction, and {_sol(keep)} that must stay in the wallet).",
-            hint="Nothing was signed. Send some SOL to the wallet, or ask the platform's faucet for it.",
+            hint="Nothing was signed. Send some SOL to the wallet, or ask a faucet for it.",
             expected=needed,
             found=lamports,
         )
@@ -117,9 +117,9 @@ def find_warnings(intent: AllowanceIntent, accounts: OwnerAccounts, fee: SolanaF
     if account and other is not None:
         warnings.append(f"This ends the allowance of {_shown(token, account.delegated_amount)} that {other} has now.")
     if options.approve_checked:
-        warnings.append("The platform may not notice an approval made with ApproveChecked.")
+        warnings.append("Who looks for plain approvals only may not notice one made with ApproveChecked.")
     if intent.amount == 0 and options.revoke_only:
-        warnings.append("The platform may not notice a revocation made with Revoke alone.")
+        warnings.append("Who looks for plain approvals only may not notice a revocation made with Revoke alone.")
     return tuple(warnings)
 
 

@@ -116,7 +116,7 @@ def decode_mint(program: str, data: bytes) -> Mint:
     """
     unusable = TokenRefusedError(
         "The token's address is not a mint of SPL Token or Token-2022.",
-        hint="Nothing was signed. Check the token's address with the platform and with the token's issuer.",
+        hint="Nothing was signed. Check the token's address with whoever named it and with the token's issuer.",
         found=program,
     )
     extended = program == TOKEN_2022_PROGRAM and len(data) > TOKEN_ACCOUNT_SIZE and len(data) != _MULTISIG_SIZE

@@ -1,6 +1,6 @@
 """The v0 transaction of an approval: built, read back strictly, and checked after signing from its bytes alone.
 
-The order of the instructions is that of the shipping client, because the platform recognises it:
+The order of the instructions is that of the shipping client, because indexers recognise it:
 SetComputeUnitPrice, [Create the token account], Approve, SetComputeUnitLimit.
 """
 
@@ -56,7 +56,7 @@ def build_instructions(intent: AllowanceIntent, amount: int, program: str, *, cr
     """Return the token instructions that set the allowance of `intent` to `amount` base units.
 
     `program` is the owner of the mint account; `create` puts the creation of the token account before them.
-    Amount 0 is `Approve` of 0, which the platform indexes, followed by `Revoke`, so that no delegate is left.
+    Amount 0 is `Approve` of 0, which indexers notice, followed by `Revoke`, so that no delegate is left.
     """
     owner, spender, mint, options = intent.owner, intent.spender, intent.token.address, intent.options
     source = get_associated_token_address(owner, mint, program)

@@ -26,7 +26,7 @@ USER_OPERATION_TOPIC: Final = "0x49628fd1471006c1482da88028e9ce4dbb080b815c9b034
 _PERMITS: Final = (bytes.fromhex("d505accf"), bytes.fromhex("9fd5a6cf"))
 _CHANGES: Final = {bytes.fromhex("39509351"): "increase-allowance", bytes.fromhex("a457c2d7"): "decrease-allowance"}
 
-# A card contract spends from at most 256 accounts at once; sums over more transfers than that would take too long.
+# A spending contract takes from at most 256 accounts at once; sums over more transfers than that would take too long.
 _MOST_TRANSFERS: Final = 256
 
 Kind: TypeAlias = Literal["approval", "spend", "unclear"]

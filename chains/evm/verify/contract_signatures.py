@@ -29,9 +29,7 @@ _MAGIC: Final = bytes.fromhex("1626ba7e")  # ERC-1271: selector and answer of is
 _VALIDATOR: Final = "Erc6492Validator"
 _LONGEST_KEY_SIGNATURE: Final = 65
 
-_NOT_FOR_PLATFORM: Final = (
-    "The platform is only known to take signatures of plain keys, 0x and 130 digits: expect it to refuse this one."
-)
+_NOT_A_PLAIN_KEY: Final = "Many take signatures of plain keys only (0x and 130 digits): expect them to refuse this one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ async def check_contract_signature(
     """
     if signature.endswith(_ERC8010_SUFFIX):
         message = "It is wrapped as the draft ERC-8010 says, which is not supported: nothing follows about the owner."
-        return _result("UNDETERMINED", f"{message} {_NOT_FOR_PLATFORM}")
+        return _result("UNDETERMINED", f"{message} {_NOT_A_PLAIN_KEY}")
     try:
         block = await _choose_block(chain, rpc, at)
         if signature.endswith(_ERC6492_SUFFIX):
@@ -123,7 +121,7 @@ async def _ask_validator(rpc: Rpc, owner: str, digest: bytes, signature: bytes, 
 def _accepted(what: str, method: str, block: Block, delegate: str | None) -> SignatureResult:
     message = (
         f"{what} at block {block.number} ({block.hash}). Its own code decides that, whoever wrote it, and may decide"
-        f" otherwise in another block. {_NOT_FOR_PLATFORM}"
+        f" otherwise in another block. {_NOT_A_PLAIN_KEY}"
     )
     return _result("VERIFIED", message, method=method, block=block, delegate=delegate)
 

@@ -91,7 +91,7 @@ async def _accept_key(
     if normalised is not None:
         expected, found = "0x" + canonical.hex(), claim.signature
         said.append(
-            f"But {_PUT_RIGHT[normalised]}: the platform wants the canonical 65 bytes, which are the expected ones."
+            f"But {_PUT_RIGHT[normalised]}: who asks for a signature wants the canonical 65 bytes, which are expected."
         )
     block = delegate = None
     if rpc is not None:

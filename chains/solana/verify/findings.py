@@ -158,7 +158,7 @@ def check_token(
     stands = account is not None and account.delegate == outcome.last.delegate
     if outcome.last.mint is not None or stands:
         message = "The token account is one of the claimed mint, but NOT the owner's associated account for it, where "
-        message += "wallets and platforms look: it may be empty."
+        message += "wallets and indexers look: it may be empty."
         return Finding("token", "VERIFIED", message, expected=mint, found=mint)
     # Its owner may have closed it since and opened it again, at the same address, for another mint.
     message = problem or "The approval does not name its mint, and the account's address does not tell which it had."

@@ -64,7 +64,7 @@ def _check_signature(owner: str, message: str, text: str) -> tuple[Finding, str 
         if signature.verify(key, payload):
             said = f"The key of {owner} signed exactly this text, {_NAMES[method]}."
             if method != _RAW:
-                said += " The platform is only known to take raw signatures: expect it to refuse this one."
+                said += " Many who ask for a signature take raw ones only: expect this one to be refused there."
             return Finding("signature", "VERIFIED", said), method
     return _refuted(f"The key of {owner} signed neither this text nor an off-chain envelope of it.")
 
