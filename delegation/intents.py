@@ -65,8 +65,12 @@ class OutdatedPlan:
     def describe(self) -> str:
         """Return in words what has changed, with the allowance then and now."""
         when = f"{self.requested_at:%Y-%m-%d %H:%M} UTC"
-        then = "" if self.before is None else f", when the allowance was {_held(self.before)}"
-        return f"This was last agreed to at {when}{then}. Now the allowance is {_held(self.now)}."
+        if self.before is None:
+            return f"This was asked for at {when} and never planned. Now the allowance is {_held(self.now)}."
+        return (
+            f"This was last agreed to at {when}, when the allowance was {_held(self.before)}. "
+            f"Now the allowance is {_held(self.now)}."
+        )
 
 
 def _held(plan: Plan) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -337,6 +338,18 @@ async def test_a_request_that_could_not_be_asked_about_can_be_resumed(cli: Comma
     assert (stopped.status, stopped.document["station"]) == (3, "plan")
     resumed = await cli.call("--json", "resume", "--wallet", str(owner.key_file), "--yes")
     assert (resumed.status, resumed.document["id"]) == (0, stopped.document["id"])
+
+
+async def test_a_request_of_days_ago_that_was_never_planned_is_asked_about_again(cli: CommandLine) -> None:
+    owner = await cli.owner("linea")
+    asked = await cli.call("--json", *grant("linea", "usdc", "5", owner, "--rpc", "http://127.0.0.1:9"))
+    with sqlite3.connect(cli.journal_file) as database:
+        database.execute("UPDATE delegations SET document = json_set(document, '$.created_at', '2026-01-01T00:00:00Z')")
+    database.close()
+    stopped = await cli.call("--json", "resume", asked.document["id"], "--wallet", str(owner.key_file), "--yes")
+    assert (stopped.status, stopped.document["error"]["type"]) == (4, "OutdatedPlanError")
+    assert "last agreed to" not in stopped.err, "nobody ever agreed to it"
+    assert await cli.nonce("linea", owner) == 0
 
 
 async def test_resume_without_an_id_takes_the_only_unfinished_and_names_several(cli: CommandLine) -> None:

@@ -209,6 +209,7 @@ def exit_status(error: ToolkitError) -> int:
     from delegation.errors import (
         GatewayUnreachableError,
         InvalidRequestError,
+        OutdatedPlanError,
         PinMismatchError,
         PlatformFailedError,
         RateLimitedError,
@@ -218,6 +219,8 @@ def exit_status(error: ToolkitError) -> int:
 
     if isinstance(error, (InputError, RefusedError, InvalidRequestError, PinMismatchError, UnknownDelegationError)):
         return BAD_INPUT
+    if isinstance(error, OutdatedPlanError):
+        return STOPPED_MIDWAY
     unanswered = (NodeError, GatewayUnreachableError, PlatformFailedError, RateLimitedError, UnexpectedAnswerError)
     return UNDETERMINED if isinstance(error, unanswered) else FAILED
 
