@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from chains.errors import (
+    NonceOccupiedError,
     SignatureMismatchError,
     TransactionDroppedError,
     TransactionExpiredError,
@@ -136,8 +137,8 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
     unsigned = _unsigned(approval)
     context.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
     if isinstance(sent, SignedTransaction):
-        # If its nonce is used, it is for `settle` to see whether by this very approval.
-        with suppress(TransactionReplacedError):
+        # If its nonce is used, or about to be, it is for `settle` to see whether by this very approval.
+        with suppress(TransactionReplacedError, NonceOccupiedError):
             await context.node.send(sent)
     settlement = await context.node.settle(_intent(d), approval.step, unsigned, sent, timeout=context.settle_timeout)
     return _keep_approval(d, index, context, settlement=settlement)

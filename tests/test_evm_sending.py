@@ -69,6 +69,7 @@ UNKNOWN: list[Any] = [
     True,
     [],
 ]
+OCCUPIED = {"code": -32000, "message": "replacement transaction underpriced"}
 REFUSED: list[tuple[type[ChainError], Refusal, Any]] = [
     (
         NoGasError,
@@ -88,7 +89,7 @@ REFUSED: list[tuple[type[ChainError], Refusal, Any]] = [
     ),
     (FeeTooLowError, "fee too low", {"code": -32009, "message": "Gas price below configured minimum gas price"}),
     (FeeTooLowError, "fee too low", {"code": -32010, "message": "Transaction gas price is too low."}),
-    (NonceOccupiedError, "nonce occupied", {"code": -32000, "message": "replacement transaction underpriced"}),
+    (NonceOccupiedError, "nonce occupied", OCCUPIED),
     (NonceOccupiedError, "nonce occupied", {"code": -32010, "message": "ReplacementNotAllowed"}),
     (NonceOccupiedError, "nonce occupied", {"code": -32000, "message": "could not replace existing tx"}),
     (
@@ -311,7 +312,7 @@ async def test_a_refusal_with_a_reason_does_not_end_the_waiting_because_other_no
         assert (await lab.settle(node, unsigned, signed)).hash == signed.hash
 
 
-@pytest.mark.parametrize("error", NONCE_USED, ids=words)
+@pytest.mark.parametrize("error", [*NONCE_USED, OCCUPIED], ids=words)
 async def test_a_nonce_that_another_transaction_used_is_a_replacement(lab: Lab, error: Any) -> None:
     unsigned, signed = await lab.prepare()
     await lab.rpc.request(SEND, [lab.sign(unsigned, to=lab.owner, data="0x").raw])

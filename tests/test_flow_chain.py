@@ -1,5 +1,6 @@
 """What can become of an approval on its way: reverted, replaced, dropped, pending, expired, spent from; and resume."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,33 @@ async def test_an_approval_whose_nonce_was_used_by_something_else_is_over_and_ma
         d = await carry(line.only(), context)
         assert nonce_of(d) == 1
         await check_done(line, d, signed=2)
+
+
+async def test_another_transaction_that_waits_with_the_same_nonce_is_waited_for_because_the_nonce_decides(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+
+        async def wait_for_a_block() -> None:
+            await asyncio.sleep(1.5)
+            await line.rpc.request("evm_mine")
+
+        blocks: list[asyncio.Task[None]] = []
+
+        async def occupy(signed: SignedTransaction) -> None:
+            await line.rpc.request("evm_setAutomine", [False])
+            await line.send_directly("0x", to=line.owner)
+            blocks.append(asyncio.create_task(wait_for_a_block()))
+
+        wallet, context = tampering(line, occupy)
+        try:
+            with pytest.raises(TransactionReplacedError):
+                await carry(line.new("5000"), context)
+            await asyncio.gather(*blocks)
+        finally:
+            await line.rpc.request("evm_setAutomine", [True])
+        assert len(wallet.signed) == 1
+        assert not line.only().in_flight
 
 
 async def test_an_approval_that_the_owner_sped_up_elsewhere_is_settled_under_its_new_hash(

@@ -114,7 +114,8 @@ def read_refusal(error: RpcError) -> Refusal | None:
     |--------------------------------------------------------|------------------|----------------------------------|
     | already known; known transaction: 0x..; AlreadyKnown;  | "has it"         | on its way                       |
     | ... same hash was already imported; already in mempool |                  |                                  |
-    | replacement transaction underpriced; ... same nonce    | "nonce occupied" | `NonceOccupiedError`             |
+    | replacement transaction underpriced; ... same nonce    | "nonce occupied" | `NonceOccupiedError`, or         |
+    |                                                        |                  | `TransactionReplacedError` if so |
     | nonce too low; OldNonce; nonce has already been used   | "nonce used"     | `TransactionReplacedError` if so |
     | insufficient funds ...; upfront cost exceeds balance   | "no gas"         | `NoGasError`                     |
     | underpriced; FeeTooLow; max fee ... less than base fee | "fee too low"    | `FeeTooLowError`                 |
@@ -190,6 +191,9 @@ async def _explain(rpc: Rpc, signed: SignedTransaction, error: RpcError) -> Chai
         case "nonce used":
             return replaced(signed.hash, None) if await _is_replaced(rpc, signed) else None
         case "nonce occupied":
+            # A node's mempool still holds for a moment what a block has taken already.
+            if await _is_replaced(rpc, signed):
+                return replaced(signed.hash, None)
             return NonceOccupiedError(
                 "Another transaction of the owner with the same nonce waits to be mined, and the node took nothing of "
                 f"{signed.hash}: {said}.",
