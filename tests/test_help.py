@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pydoc
+import re
 import types
 from pathlib import Path
 
@@ -21,15 +22,17 @@ def test_help_starts_with_what_a_person_does_first(package: types.ModuleType) ->
     start = "\n".join(lines[:40])
     first = ["carry", "verify_claim"] if package is delegation else ["verify_claim", "verify_evidence"]
     assert all(name in start for name in first)
-    assert len(lines) < 1200
+    assert len(lines) < 1400, "since Python 3.13 long signatures have a line for each parameter"
 
 
 def test_help_hides_the_machinery_of_pydantic() -> None:
     shown = pydoc.plain(pydoc.render_doc(delegation))
     for name in ("model_validate_json", "model_config", "__pydantic", "inherited from pydantic"):
         assert name not in shown
+    # Python 3.13 breaks long signatures into lines.
+    unbroken = re.sub(r"\(\s*\|\s*\*,\s*\|\s*", "(*, ", shown)
     for name in ("Claim(*, approval:", "Policy(*, at: str", "public_document(self)"):
-        assert name in shown
+        assert name in unbroken
 
 
 def test_what_help_hides_works_as_before() -> None:
