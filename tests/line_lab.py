@@ -147,11 +147,11 @@ class Line:
                 await asyncio.sleep(0.005)
 
     async def call_as_issuer(self, signature: str) -> None:
-        """Call the token as its issuer does, for example to pause it (EVM)."""
+        """Call the token as its issuer does, for example to pause it, and return when a block holds it (EVM)."""
         issuer = (await self.rpc.request("eth_accounts"))[0]
         token = self.known.tokens[self.currency].address
         call = {"from": issuer, "to": token, "data": encode_call(signature)}
-        await self.rpc.request("eth_sendTransaction", [call])
+        await self.mined(await self.rpc.request("eth_sendTransaction", [call]))
 
     async def listed(self) -> Decimal | None:
         """Return the allowance that the platform lists for this wallet."""
