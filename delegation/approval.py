@@ -20,6 +20,7 @@ from chains.family import verify_signed
 from chains.types import AllowanceIntent, ApproveStep, SentTransaction, SignedTransaction, UnsignedTransaction
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError
+from delegation.intents import require_not_over
 from delegation.models import Approval, Delegation, filled
 from delegation.plan import intent_of
 
@@ -99,6 +100,8 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
         # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
         unsigned = _unsigned(approval)
     else:
+        # Asked right before a transaction is made, because another process may have settled since the plan was agreed.
+        require_not_over(d, context.journal.list())
         context.progress("approval", f"{label}: preparing the transaction")
         # The fee of a step that was asked for before is out of date.
         step = ApproveStep(approval.step.amount) if approval.handed_over else approval.step

@@ -84,9 +84,10 @@ def _record_stop(delegation: Delegation, context: Context, error: ChainError | D
         d = context.journal.load(delegation.id)
     except UnknownDelegationError:
         d = delegation
-    if d.touched_chain or d.failure is not None:
+    over = isinstance(error, DelegationEndedError) and not d.in_flight
+    if d.failure is not None or (d.touched_chain and not over):
         return
-    if isinstance(error, (*REFUSALS, DelegationEndedError)):
+    if over or isinstance(error, REFUSALS):
         failure = Failure(error=type(error).__name__, reason=error.message, failed_at=context.now())
         context.keep(d, failure=failure)
     elif d.revision == 0:

@@ -113,9 +113,9 @@ def require_not_over(d: Delegation, others: Iterable[Delegation]) -> None:
 def find_newer(d: Delegation, others: Iterable[Delegation]) -> Delegation | None:
     """Return the last of `others`, the oldest first, that has taken the place of this request on chain, or None.
 
-    A request of which anything is under way is never replaced by another one.
+    One whose transaction is on its way, or whose last one has settled, is never replaced: the chain decides of it.
     """
-    if d.begun:
+    if d.in_flight or (d.begun and all(approval.settlement is not None for approval in d.approvals)):
         return None
     return next(
         (other for other in reversed(tuple(others)) if other.id != d.id and _has_taken_the_place_of(other, d)), None
@@ -127,11 +127,17 @@ def _has_taken_the_place_of(other: Delegation, d: Delegation) -> bool:
 
     Whether the platform was told of it makes no difference: the chain holds what its owner wanted last.
     """
-    settled = [approval.settlement.block.number for approval in other.approvals if approval.settlement is not None]
+    settled = _settled_blocks(other)
     if not settled or not _same_allowance(d, other):
         return False
-    # Of one that was asked for before: what it did after `d` was planned is newer than that plan as well.
-    return other.created_at > d.created_at or (d.plan is not None and max(settled) > d.plan.before.block.number)
+    # Of one that was asked for before: what it did after `d` was planned, or took its last step, is newer as well.
+    return other.created_at > d.created_at or (
+        d.plan is not None and max(settled) > max([d.plan.before.block.number, *_settled_blocks(d)])
+    )
+
+
+def _settled_blocks(d: Delegation) -> list[int]:
+    return [approval.settlement.block.number for approval in d.approvals if approval.settlement is not None]
 
 
 def _same_allowance(d: Delegation, other: Delegation) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from chains.errors import ChainError
+from chains.errors import ToolkitError
 from delegation.databases import Database, NotUniqueError, Run, Step
 from delegation.errors import JournalError, NewerVersionError
 from delegation.models import Delegation
@@ -103,7 +103,7 @@ def read_document(identity: str, revision: int, document: str) -> Delegation:
         # Its values are not told: the document holds live tokens.
         places = {".".join(str(part) for part in problem["loc"]) for problem in error.errors(include_input=False)}
         problem = f"it does not fit at {', '.join(sorted(places)[:3])}" if places - {""} else "it is no whole document"
-    except (ChainError, ValueError) as error:
+    except (ToolkitError, ValueError) as error:
         problem = f"it holds a value that nothing can mean ({type(error).__name__})"
     else:
         if (delegation.id, delegation.revision) == (identity, revision):

@@ -157,3 +157,38 @@ async def test_a_planned_request_stays_resumable_after_a_node_failed(sandbox: Sa
             await carry(old, replace(line.context, node=dead))
         await dead.aclose()
         assert line.only() == old
+
+
+async def test_the_second_of_two_steps_is_not_made_once_a_newer_delegation_has_settled(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "ethereum", "usdt") as line:
+        await line.carry("500")
+        with pytest.raises(CrashError):
+            await carry(line.new("900"), replace(line.context, progress=die_at("approval 2 of 2: preparing")))
+        old = line.only()
+        assert [approval.state for approval in old.approvals] == ["settled", "planned"]
+        await line.carry("5")
+        await line.carry("0")
+        await resume_all(line)
+        await resume_all(line)
+        assert await line.allowance() == 0
+        assert line.context.journal.load(old.id).station == "failed"
+
+
+async def test_what_another_process_settled_while_the_plan_was_read_is_newer(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        old = await planned(line, "900")
+        newer = await planned(line, "500")
+        done = await line.carry("7")
+        settled = done.approvals[0]
+
+        def meanwhile(plan: object) -> None:
+            line.context.journal.save(newer.model_copy(update={"plan": newer.plan, "approvals": (settled,)}))
+
+        line.context.journal.save(done.model_copy(update={"approvals": ()}))
+        asked = replace(line.context, agree=meanwhile, agree_again=meanwhile)
+        with pytest.raises(DelegationEndedError) as ended:
+            await carry(old, asked)
+        assert ended.value.found == newer.id
+        assert await line.allowance() == 7 * UNIT
