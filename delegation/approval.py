@@ -31,12 +31,15 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
     """Carry one step until it has taken effect, or until it must be signed and there is no wallet.
 
     Raises the ground floor's errors. After a `TransactionError` that leaves the transaction no way to land, the next
-    call makes a new one: that is a person's decision (attack A18). Only one that has expired is rebuilt at once.
+    call makes a new one: that is a person's decision (attack A18). Only one that was signed just now and has expired
+    is rebuilt at once.
     """
     rebuilds = 0
+    signed_now = False
     while d.approvals[index].settlement is None:
         if d.approvals[index].sent is None:
             d = await _authorise(d, index, context)
+            signed_now = True
             if d.approvals[index].sent is None:
                 return d
         try:
@@ -44,7 +47,7 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
         except TransactionExpiredError:
             d = _forget(d, index, context, judged=True)
             rebuilds += 1
-            if rebuilds == _REBUILDS:
+            if rebuilds == _REBUILDS or not signed_now:
                 raise
         except (TransactionRevertedError, TransactionReplacedError, UnexpectedAllowanceError):
             _forget(d, index, context, judged=True)

@@ -9,6 +9,7 @@ never come back by itself once its owner has moved on:
 | the chain holds another allowance than its plan started from  | its owner is asked again, with both values       |
 | its plan is older than 24 hours, or made in the future        | its owner is asked again, with both values       |
 | plan, lock, platform or owner refused it                      | over: `failed`, with the reason                  |
+| what was signed was replaced, reverted or has expired         | its owner is asked again, with both values       |
 | a node or the platform could not be asked                     | nothing: it can be resumed                       |
 """
 
@@ -88,7 +89,9 @@ def find_outdated(d: Delegation, plan: Plan, now: datetime) -> OutdatedPlan | No
     made_at = d.created_at if d.plan is None else d.plan.made_at
     moved = d.plan is not None and d.plan.before.allowance != plan.before.allowance
     fresh = -_CLOCK_SKEW <= now - made_at <= LONGEST_PLAN_AGE
-    return None if fresh and not moved else OutdatedPlan(made_at, d.plan, plan)
+    # What was signed and could not take effect may have been stopped by its owner.
+    stopped = d.touched_chain
+    return None if fresh and not moved and not stopped else OutdatedPlan(made_at, d.plan, plan)
 
 
 def require_not_over(d: Delegation, others: Iterable[Delegation]) -> None:

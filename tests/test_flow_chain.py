@@ -20,7 +20,9 @@ from chains.evm import settlement
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import EvmTransaction, SignedTransaction
-from delegation import Context, Delegation, Plan, carry
+from delegation import Context, Delegation, carry
+from delegation.errors import OutdatedPlanError
+from delegation.intents import OutdatedPlan
 from delegation.sandbox import Sandbox
 
 
@@ -77,9 +79,9 @@ async def test_an_approval_that_reverted_is_named_and_made_anew_only_by_resume_a
         reverted = line.only()
         assert reverted.approvals[0].discarded == (wallet.signed[0].hash,)
         assert (reverted.touched_chain, reverted.in_flight) == (True, False)
-        plans: list[Plan] = []
-        d = await carry(reverted, replace(context, agree=plans.append))
-        assert len(plans) == 1
+        asked: list[OutdatedPlan] = []
+        d = await carry(reverted, replace(context, agree_again=asked.append))
+        assert len(asked) == 1
         assert d.approvals[0].discarded == (wallet.signed[0].hash,)
         await check_done(line, d, signed=2)
 
@@ -97,7 +99,12 @@ async def test_an_approval_whose_nonce_was_used_by_something_else_is_over_and_ma
             await carry(line.new("5000"), context)
         assert len(wallet.signed) == 1
         assert not line.only().in_flight
-        d = await carry(line.only(), context)
+        for _ in range(2):
+            # The owner may have cancelled it: the allowance is what it was, and it must not come back unasked.
+            with pytest.raises(OutdatedPlanError):
+                await carry(line.only(), context)
+        assert len(wallet.signed) == 1
+        d = await carry(line.only(), replace(context, agree_again=lambda outdated: None))
         assert nonce_of(d) == 1
         await check_done(line, d, signed=2)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, die_at, open_line
 
-from chains.errors import NodeError, NoGasError
+from chains.errors import NodeError, NoGasError, TransactionExpiredError
 from chains.family import open_node
+from chains.solana.node import SolanaNode
 from delegation import Delegation, carry
 from delegation.errors import DelegationEndedError, OutdatedPlanError
 from delegation.intents import OutdatedPlan
@@ -192,3 +193,23 @@ async def test_what_another_process_settled_while_the_plan_was_read_is_newer(san
             await carry(old, asked)
         assert ended.value.found == newer.id
         assert await line.allowance() == 7 * UNIT
+
+
+async def test_what_was_signed_long_ago_and_has_expired_is_not_signed_anew_without_asking(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def expired(*_: object, **__: object) -> None:
+        raise TransactionExpiredError("It can never be taken now.")
+
+    async with open_line(sandbox, tmp_path, "solana") as line:
+        # The bytes are signed and saved, and never reach the node.
+        with pytest.raises(CrashError):
+            await carry(line.new("900"), replace(line.context, progress=die_at("waiting for")))
+        signed = line.only()
+        monkeypatch.setattr(SolanaNode, "send", expired)
+        with pytest.raises(TransactionExpiredError):
+            await carry(signed, line.context)
+        monkeypatch.undo()
+        assert line.only().approvals[0].discarded == (signed.approvals[0].hash,)
+        await resume_all(line)
+        assert await line.allowance() == 0
