@@ -85,7 +85,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     if can_land and unsigned.kind == "solana":
         raise TransactionPendingError(
             "The wallet can still sign and send this transaction, beside any other one.",
-            hint="It expires within two minutes; discard_request it then.",
+            hint="It expires within two minutes; discard the request then.",
         )
     return _keep_approval(d, index, context, unsigned=None, handed_over=False)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chains.types import Node, Wallet
-from delegation.errors import InvalidRequestError, OutdatedPlanError, OwnerMismatchError
+from delegation.errors import InvalidRequestError, OwnerMismatchError
 from delegation.gateway.client import Gateway
 from delegation.intents import OutdatedPlan
 from delegation.journal import Journal
@@ -45,13 +45,7 @@ def _unasked(plan: Plan) -> None:
 
 def _refuse_unasked(outdated: OutdatedPlan) -> None:
     """Refuse what was agreed to before and is out of date, because there is no person to ask."""
-    before = outdated.before
-    raise OutdatedPlanError(
-        f"{outdated.describe()} It has to be agreed to again, and nobody was asked.",
-        hint="Nothing was signed. Look at it and agree to it again, or ask for what is wanted now.",
-        expected=None if before is None else before.before.allowance,
-        found=outdated.now.before.allowance,
-    )
+    raise outdated.error
 
 
 def _unheard(station: Station, words: str) -> None:

@@ -137,8 +137,8 @@ class SqlAlchemyDatabase:
             self._engine = create_engine(url, hide_parameters=True)
         except ImportError as error:
             raise _not_installed() from error
-        except exc.SQLAlchemyError:
-            # Not quoted: the URL may hold a password.
+        except (exc.SQLAlchemyError, ValueError):
+            # Such as a port that is no number. Not quoted: the URL may hold a password.
             raise JournalError("This is not the URL of a database.", hint="Correct journal in the profile.") from None
         self._has_version = False
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import secrets
 from urllib.parse import urlsplit
 
-from chains.errors import ChainError, NodeError
+from chains.errors import NodeError, ToolkitError
 from chains.ownership import format_statement
 from delegation.approval import approve
 from delegation.context import Context, check_context, check_network
-from delegation.errors import DelegationEndedError, DelegationError, GatewayError, UnknownDelegationError
+from delegation.errors import DelegationEndedError, GatewayError, UnknownDelegationError
 from delegation.intents import REFUSALS, find_outdated, require_not_over
 from delegation.models import Approval, Delegation, DelegationRequest, Failure, Plan
 from delegation.pins import Asset
@@ -24,7 +24,7 @@ from delegation.verify import verify_delegation
 
 
 def new_delegation(request: DelegationRequest, context: Context) -> Delegation:
-    """Return a delegation that stands at its beginning; it is saved once its plan is agreed to.
+    """Return a delegation that stands at its beginning; it is saved once its plan is agreed to, or as it was refused.
 
     Raises `InvalidRequestError` and the ground floor's `InputError` for a request no plan can be made of.
     """
@@ -65,12 +65,12 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
 
 async def _approve(d: Delegation, context: Context) -> Delegation:
     """Carry a delegation until the chain holds what was asked for, or until something must be signed."""
-    if d.begun:
-        await context.node.check_chain()
-    else:
+    if d.to_be_made:
         require_not_over(d, context.journal.list() if d.revision else ())
-        # Also a plan that was agreed to before: the chain may have moved since, and nothing was done about it yet.
+        # Also what was agreed to before: the chain may have moved since, and nothing is on its way.
         d = await _plan(d, context)
+    else:
+        await context.node.check_chain()
     for index in range(len(d.approvals)):
         d = await approve(d, index, context)
         if d.approvals[index].settlement is None:
@@ -78,7 +78,7 @@ async def _approve(d: Delegation, context: Context) -> Delegation:
     return d
 
 
-def _record_stop(delegation: Delegation, context: Context, error: ChainError | DelegationError) -> None:
+def _record_stop(delegation: Delegation, context: Context, error: ToolkitError) -> None:
     """Keep a request that stopped before anything was signed: as failed if it was refused, else to be resumed."""
     try:
         d = context.journal.load(delegation.id)
@@ -120,15 +120,17 @@ async def _make_plan(request: DelegationRequest, context: Context) -> tuple[Plan
 
 async def _plan(d: Delegation, context: Context) -> Delegation:
     plan, asset = await _make_plan(d.request, context)
-    outdated = find_outdated(d, plan, context.now())
+    outdated = find_outdated(d, plan, context.now(), context.journal.unreadable() if d.revision else ())
     if outdated is None:
         context.agree(plan)
     else:
         context.agree_again(outdated)
+    # A plan that is only shown again does not make the agreement any younger.
+    agreed_at = context.now() if d.agreed_at is None or outdated is not None else d.agreed_at
     if not d.request.chain_only:
         context.pins.pin(asset)
-    approvals = [Approval(step=step) for step in plan.steps]
-    if d.approvals:
-        discarded = tuple(dead for earlier in d.approvals for dead in earlier.discarded)
-        approvals[0] = approvals[0].model_copy(update={"discarded": discarded})
-    return context.keep(d, plan=plan, approvals=tuple(approvals))
+    settled = [approval for approval in d.approvals if approval.settlement is not None]
+    discarded = tuple(dead for approval in d.approvals[len(settled) :] for dead in approval.discarded)
+    first, *rest = (Approval(step=step) for step in plan.steps)
+    approvals = (*settled, first.model_copy(update={"discarded": discarded}), *rest)
+    return context.keep(d, plan=plan, agreed_at=agreed_at, approvals=approvals)

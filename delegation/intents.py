@@ -1,16 +1,20 @@
-"""When a request that has touched nothing is over, and when it must be agreed to again before anything is signed.
+"""When a request is over, and when it must be agreed to again before anything of it is signed.
 
-A request is untouched as long as none of its approvals was signed or handed to a wallet that sends by itself. It must
-never come back by itself once its owner has moved on:
+A request must never come back by itself once its owner has moved on. This is asked whenever a transaction would be made
+that is neither on its way nor handed to a wallet: at the beginning, between two steps, and after one that could never
+land.
 
-| what happened since it was planned                            | what follows                                     |
+| what happened since it was agreed to                          | what follows                                     |
 |---------------------------------------------------------------|--------------------------------------------------|
-| a newer delegation of the same allowance has settled on chain | over: `DelegationEndedError` names the newer one  |
-| the chain holds another allowance than its plan started from  | its owner is asked again, with both values       |
-| its plan is older than 24 hours, or made in the future        | its owner is asked again, with both values       |
-| plan, lock, platform or owner refused it                      | over: `failed`, with the reason                  |
+| a newer delegation of the same allowance has settled on chain | over: `DelegationEndedError` names the newer one |
+| the chain holds another allowance than it was left with       | its owner is asked again, with both values       |
+| 24 hours have passed, or it is of the future                  | its owner is asked again, with both values       |
 | what was signed was replaced, reverted or has expired         | its owner is asked again, with both values       |
+| an entry of the journal that may be newer cannot be read      | its owner is asked again, with both values       |
+| plan, lock, platform or owner refused it, nothing was signed  | over: `failed`, with the reason                  |
 | a node or the platform could not be asked                     | nothing: it can be resumed                       |
+
+An allowance that another program changed and changed back within these hours looks as it was left, and is not noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chains.amounts import format_amount
 from chains.errors import InvalidAddressError, InvalidAmountError, RefusedError, WalletRefusedError
@@ -27,12 +31,16 @@ from delegation.errors import (
     DeclinedError,
     DelegationEndedError,
     NotAuthorizedError,
+    OutdatedPlanError,
     OwnerBusyError,
     PinMismatchError,
     RejectedError,
     UnsupportedError,
 )
 from delegation.models import Delegation, Plan
+
+if TYPE_CHECKING:
+    from delegation.journal import UnreadableRow
 
 LONGEST_PLAN_AGE: Final = timedelta(hours=24)
 # A clock that was put right since may have been this much ahead.
@@ -56,42 +64,71 @@ REFUSALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class OutdatedPlan:
-    """Why a plan that was agreed to before no longer counts; `before` is what was agreed to, None for a request that
-    was never planned, `now` the plan as it would be today."""
+    """Why what was agreed to no longer counts by itself, and the plan as it would be `now`.
 
-    requested_at: datetime
-    before: Plan | None
+    `left_at` is the allowance, in base units, that the chain was left with when it was agreed to at `agreed_at`; None
+    for a request of which nobody has seen a plan, which was asked for at that time. `reason` is a sentence.
+    """
+
+    reason: str
+    agreed_at: datetime
+    left_at: int | None
     now: Plan
 
     def describe(self) -> str:
         """Return in words what has changed, with the allowance then and now."""
-        when = f"{self.requested_at:%Y-%m-%d %H:%M} UTC"
-        if self.before is None:
-            return f"This was asked for at {when} and never planned. Now the allowance is {_held(self.now)}."
-        return (
-            f"This was last agreed to at {when}, when the allowance was {_held(self.before)}. "
-            f"Now the allowance is {_held(self.now)}."
+        when = f"{self.agreed_at:%Y-%m-%d %H:%M} UTC"
+        then = (
+            f"It was asked for at {when} and never planned."
+            if self.left_at is None
+            else f"It was agreed to at {when}, when the allowance was {_shown(self.now, self.left_at)}."
+        )
+        now = f"{_shown(self.now, self.now.before.allowance)} (block {self.now.before.block.number})"
+        return f"{self.reason} {then} Now the allowance is {now}."
+
+    @property
+    def error(self) -> OutdatedPlanError:
+        """The error for where there is no person to ask."""
+        return OutdatedPlanError(
+            f"{self.describe()} It has to be agreed to again, and nobody was asked.",
+            hint="Nothing was signed. Look at it and agree to it again, or ask for what is wanted now.",
+            expected=self.left_at,
+            found=self.now.before.allowance,
         )
 
 
-def _held(plan: Plan) -> str:
-    symbol = plan.token.symbol.upper()
-    return f"{format_amount(plan.before.allowance, plan.token.decimals)} {symbol} (block {plan.before.block.number})"
+def _shown(plan: Plan, allowance: int) -> str:
+    return f"{format_amount(allowance, plan.token.decimals)} {plan.token.symbol.upper()}"
 
 
-def find_outdated(d: Delegation, plan: Plan, now: datetime) -> OutdatedPlan | None:
+def find_outdated(
+    d: Delegation, plan: Plan, now: datetime, unreadable: Iterable[UnreadableRow] = ()
+) -> OutdatedPlan | None:
     """Return why a saved request must be agreed to again although it was agreed to, or None if nothing speaks for it.
 
-    `plan` is its plan as of `now`.
+    `plan` is its plan as of `now`; `unreadable` are the entries of the journal that cannot be read.
     """
     if d.revision == 0:
         return None
-    made_at = d.created_at if d.plan is None else d.plan.made_at
-    moved = d.plan is not None and d.plan.before.allowance != plan.before.allowance
-    fresh = -_CLOCK_SKEW <= now - made_at <= LONGEST_PLAN_AGE
-    # What was signed and could not take effect may have been stopped by its owner.
-    stopped = d.touched_chain
-    return None if fresh and not moved and not stopped else OutdatedPlan(made_at, d.plan, plan)
+    agreed_at = d.agreed_at or d.created_at
+    settled = [approval.settlement.allowance for approval in d.approvals if approval.settlement is not None]
+    left_at = settled[-1] if settled else None if d.plan is None else d.plan.before.allowance
+    if left_at not in (None, plan.before.allowance):
+        reason = "The allowance has changed since this was agreed to."
+    elif not -_CLOCK_SKEW <= now - agreed_at <= LONGEST_PLAN_AGE:
+        reason = "More than a day has passed since this was agreed to, or a clock was wrong."
+    elif any(approval.discarded for approval in d.approvals if approval.settlement is None):
+        reason = "What was signed for this did not take effect, and may have been stopped on purpose."
+    elif any(_may_be_newer(row, d) for row in unreadable):
+        reason = "An entry of the journal that cannot be read may hold a newer request."
+    else:
+        return None
+    return OutdatedPlan(reason, agreed_at, left_at, plan)
+
+
+def _may_be_newer(row: UnreadableRow, d: Delegation) -> bool:
+    elsewhere = row.network not in (None, d.request.network) or row.owner not in (None, d.request.owner)
+    return not elsewhere and (row.created_at is None or row.created_at > d.created_at)
 
 
 def require_not_over(d: Delegation, others: Iterable[Delegation]) -> None:
@@ -118,7 +155,7 @@ def find_newer(d: Delegation, others: Iterable[Delegation]) -> Delegation | None
 
     One whose transaction is on its way, or whose last one has settled, is never replaced: the chain decides of it.
     """
-    if d.in_flight or (d.begun and all(approval.settlement is not None for approval in d.approvals)):
+    if not d.to_be_made:
         return None
     return next(
         (other for other in reversed(tuple(others)) if other.id != d.id and _has_taken_the_place_of(other, d)), None

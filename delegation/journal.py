@@ -115,7 +115,12 @@ class Journal:
 
         Raises `UnknownDelegationError` if there is none, and `JournalError` if it cannot be read.
         """
-        rows = self._select("WHERE substr(id, 1, :length) = :id", id=delegation_id, length=len(delegation_id))
+        # What a shell passes on that is no text cannot be asked for.
+        rows = (
+            self._select("WHERE substr(id, 1, :length) = :id", id=delegation_id, length=len(delegation_id))
+            if delegation_id.isprintable()
+            else ()
+        )
         if len(rows) != 1 or not delegation_id:
             problem = "More than one delegation starts with" if rows else "The journal has no delegation"
             raise UnknownDelegationError(f"{problem} {delegation_id!r}.", hint="Look at the list of the journal.")
@@ -125,11 +130,19 @@ class Journal:
 
     def list(self) -> tuple[Delegation, ...]:
         """Return all delegations that can be read, the oldest first; the others are `unreadable`."""
-        return tuple(row for row in self._select("ORDER BY created_at, id") if isinstance(row, Delegation))
+        return self.read_all()[0]
 
     def unreadable(self) -> tuple[UnreadableRow, ...]:
         """Return what is in the journal and cannot be read, the oldest first."""
-        return tuple(row for row in self._select("ORDER BY created_at, id") if isinstance(row, UnreadableRow))
+        return self.read_all()[1]
+
+    def read_all(self) -> tuple[tuple[Delegation, ...], tuple[UnreadableRow, ...]]:
+        """Return in one reading what `list` and `unreadable` return."""
+        rows = self._select("ORDER BY created_at, id")
+        return (
+            tuple(row for row in rows if isinstance(row, Delegation)),
+            tuple(row for row in rows if isinstance(row, UnreadableRow)),
+        )
 
     def get_pin(self, subject: str) -> str | None:
         """Return what was pinned for a subject at its first use, or None."""
@@ -212,14 +225,15 @@ def _conflict(delegation: Delegation) -> JournalConflictError:
 
 
 def _read(
-    identity: str, revision: int, created_at: str, in_flight: str | None, document: str
+    identity: object, revision: object, created_at: object, in_flight: object, document: object
 ) -> Delegation | UnreadableRow:
+    """Return what a row holds; nothing is taken for granted of a row that may be damaged, not even that it is text."""
     try:
         return read_document(identity, revision, document)
     except JournalError as error:
-        network, _, owner = (in_flight or "").partition(":")
+        network, _, owner = ("" if in_flight is None else str(in_flight)).partition(":")
         return UnreadableRow(
-            id=identity,
+            id=str(identity),
             created_at=_read_time(created_at),
             network=network or None,
             owner=owner or None,
@@ -229,8 +243,9 @@ def _read(
         )
 
 
-def _read_time(text: str) -> datetime | None:
+def _read_time(text: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        time = datetime.fromisoformat(str(text))
     except ValueError:
         return None  # damaged like the rest of its row
+    return time if time.tzinfo is not None else None

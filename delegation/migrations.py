@@ -65,6 +65,12 @@ def migrate(database: Database) -> int:
     Raises `JournalError` if a step fails; the journal then is what it was.
     """
     version = database.get_version()
+    if version < 0:
+        raise JournalError(
+            f"The journal says that it is of version {version}, which there never was: it is damaged, or not ours.",
+            hint="Nothing was written. Check which file or database the profile names.",
+            found=version,
+        )
     if version <= VERSION:
         database.prepare()
     while version < VERSION:
@@ -93,10 +99,11 @@ def rewrite_documents(run: Run) -> None:
         )
 
 
-def read_document(identity: str, revision: int, document: str) -> Delegation:
+def read_document(identity: object, revision: object, document: object) -> Delegation:
     """Return the delegation of one row; raises `JournalError` that says what is wrong with its document."""
     try:
-        delegation = Delegation.model_validate_json(document)
+        # Of a damaged row it may be anything, and what is neither text nor bytes is no document.
+        delegation = Delegation.model_validate_json(document if isinstance(document, str | bytes) else "")
     except NewerVersionError:
         raise
     except ValidationError as error:

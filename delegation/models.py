@@ -296,6 +296,8 @@ Station = Literal["plan", "approval", "ownership", "proof", "submission", "verif
 class Delegation(Frozen):
     """One delegation, from request to verification. `revision` counts the times it was saved.
 
+    `agreed_at` is when its plan was first agreed to, or agreed to again because it was out of date.
+
     A saved document of an older format is upgraded when it is read; one of a newer format raises `NewerVersionError`.
     """
 
@@ -304,6 +306,7 @@ class Delegation(Frozen):
     created_at: AwareDatetime
     gateway: str
     request: DelegationRequest
+    agreed_at: AwareDatetime | None = None
     revision: int = 0
     plan: Plan | None = None
     approvals: tuple[Approval, ...] = ()
@@ -346,6 +349,14 @@ class Delegation(Frozen):
     def result(self) -> Verification:
         """The verification of a finished delegation; raises `InvalidRequestError` while there is none."""
         return filled(self.verification, "verification")
+
+    @property
+    def to_be_made(self) -> bool:
+        """Whether its next transaction has still to be made: none is on its way or handed out, and not all settled."""
+        if self.plan is None:
+            return True
+        unsettled = next((approval for approval in self.approvals if approval.settlement is None), None)
+        return unsettled is not None and unsettled.state == "planned"
 
     @property
     def told(self) -> bool:

@@ -128,14 +128,17 @@ class Line:
         fields |= {"type": 2, "chainId": self.known.chain_id, "value": 0, "gas": 100_000}
         fields |= {"maxFeePerGas": 50 * 10**9, "maxPriorityFeePerGas": 2 * 10**9}
         signed = Account.sign_transaction(fields | changes, self.key.private_key)
-        sent: str = await self.rpc.request("eth_sendRawTransaction", ["0x" + signed.raw_transaction.hex()])
-        return sent
+        return await self.broadcast("0x" + signed.raw_transaction.hex())
 
-    async def approve_directly(self, amount: int, *, wait: bool = True, **changes: Any) -> str:
+    async def broadcast(self, raw: str) -> str:
+        """Send signed bytes (EVM); where anvil mines at once, return when it says so, which is a moment later."""
+        sent: str = await self.rpc.request("eth_sendRawTransaction", [raw])
+        return await self.mined(sent) if await self.rpc.request("anvil_getAutomine") else sent
+
+    async def approve_directly(self, amount: int, **changes: Any) -> str:
         """Change the allowance behind the toolkit's back, and return when a block holds it (EVM)."""
         call = encode_call("approve(address,uint256)", self.known.delegation_contract, amount)
-        sent = await self.send_directly(call, **changes)
-        return await self.mined(sent) if wait else sent
+        return await self.send_directly(call, **changes)
 
     async def mined(self, hash_: str) -> str:
         """Return the hash of a transaction once a block holds it, which anvil says a moment after it took it (EVM)."""
@@ -262,7 +265,7 @@ class WalletApp:
     async def send(self, request: dict[str, Any]) -> str:
         raw = sign_request(request, self.line.key, **self.changes)
         if self.line.network != "solana":
-            return str(await self.line.rpc.request("eth_sendRawTransaction", [raw]))
+            return await self.line.broadcast(raw)
         return str(await self.line.rpc.request("sendTransaction", [raw, {"encoding": "base64"}]))
 
 

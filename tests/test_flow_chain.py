@@ -184,7 +184,7 @@ async def test_a_handed_out_approval_in_the_mempool_is_waited_for_and_nobody_is_
         assert isinstance(unsigned, EvmTransaction)
         await line.rpc.request("evm_setAutomine", [False])
         try:
-            await line.approve_directly(5000 * UNIT, nonce=unsigned.nonce, wait=False)
+            await line.approve_directly(5000 * UNIT, nonce=unsigned.nonce)
             with pytest.raises(TransactionPendingError, match="waits to be mined"):
                 await carry(d, line.context)
         finally:
@@ -248,7 +248,7 @@ async def test_the_second_of_two_steps_that_was_replaced_is_made_again_alone(san
             await carry(line.new("5000"), context)
         stopped = line.only()
         assert [approval.settlement is not None for approval in stopped.approvals] == [True, False]
-        d = await carry(stopped, context)
+        d = await carry(stopped, replace(context, agree_again=lambda outdated: None))
         assert d.approvals[0] == stopped.approvals[0]
         assert len(wallet.signed) == 3
         # The approval of the test's own, the reset to 0, what took the nonce, and the approval made anew.

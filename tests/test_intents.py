@@ -1,16 +1,20 @@
 """Requests that touched nothing: over when their owner has moved on, and asked for again when the chain has."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, die_at, open_line
+from relay import relay
 
 from chains.errors import NodeError, NoGasError, TransactionExpiredError
 from chains.family import open_node
-from chains.solana.node import SolanaNode
+from chains.types import SolanaTransaction
 from delegation import Delegation, carry
 from delegation.errors import DelegationEndedError, OutdatedPlanError
 from delegation.intents import OutdatedPlan
@@ -79,9 +83,7 @@ async def test_what_another_program_did_since_the_plan_is_asked_about_with_both_
 
         asked: list[OutdatedPlan] = []
         done = await carry(old, replace(line.context, agree_again=asked.append))
-        assert [(one.before and one.before.before.allowance, one.now.before.allowance) for one in asked] == [
-            (500 * UNIT, 0)
-        ]
+        assert [(one.left_at, one.now.before.allowance) for one in asked] == [(500 * UNIT, 0)]
         assert done.station == "done"
 
 
@@ -195,21 +197,80 @@ async def test_what_another_process_settled_while_the_plan_was_read_is_newer(san
         assert await line.allowance() == 7 * UNIT
 
 
-async def test_what_was_signed_long_ago_and_has_expired_is_not_signed_anew_without_asking(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_what_was_signed_and_has_expired_is_not_signed_anew_without_asking(
+    sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    async def expired(*_: object, **__: object) -> None:
-        raise TransactionExpiredError("It can never be taken now.")
-
     async with open_line(sandbox, tmp_path, "solana") as line:
-        # The bytes are signed and saved, and never reach the node.
+
+        def lose(asked: dict[str, Any]) -> dict[str, Any]:
+            return asked | {"method": "getHealth", "params": []} if asked["method"] == "sendTransaction" else asked
+
+        def say_nothing(method: str, _: Any, answer: Any) -> Any:
+            return answer | {"result": ""} if method == "sendTransaction" else answer
+
+        # Signed and saved; the node that it is sent to loses it, and it is said to have lived for long enough.
         with pytest.raises(CrashError):
             await carry(line.new("900"), replace(line.context, progress=die_at("waiting for")))
         signed = line.only()
-        monkeypatch.setattr(SolanaNode, "send", expired)
-        with pytest.raises(TransactionExpiredError):
-            await carry(signed, line.context)
-        monkeypatch.undo()
+        unsigned = signed.approvals[0].unsigned
+        assert isinstance(unsigned, SolanaTransaction)
+        past = signed.approvals[0].model_copy(update={"unsigned": replace(unsigned, last_valid_block_height=1)})
+        line.context.keep(signed, approvals=(past,))
+        async with relay(line.known.rpc_url, say_nothing, before=lose) as url:
+            node = open_node(line.context.node.chain, url)
+            with pytest.raises(TransactionExpiredError):
+                await carry(line.only(), replace(line.context, node=node))
+            await node.aclose()
         assert line.only().approvals[0].discarded == (signed.approvals[0].hash,)
         await resume_all(line)
         assert await line.allowance() == 0
+
+
+async def test_a_plan_that_is_only_shown_again_gets_no_younger(sandbox: Sandbox, tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line:
+        old = await planned(line, "900")
+        for hours in (10, 20):
+            clock.ahead = timedelta(hours=hours)
+            with pytest.raises(CrashError):
+                await carry(line.only(), replace(line.context, progress=die_at("preparing")))
+        clock.ahead = timedelta(hours=25)
+        with pytest.raises(OutdatedPlanError, match="More than a day has passed"):
+            await carry(line.only(), line.context)
+        assert (line.only().agreed_at, line.only().id) == (old.agreed_at, old.id)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "asked"), [("9999-01-01T00:00:00+00:00", True), ("2020-01-01T00:00:00+00:00", False)]
+)
+async def test_an_entry_that_cannot_be_read_and_may_be_newer_is_neither_a_yes_nor_a_no(
+    sandbox: Sandbox, tmp_path: Path, created_at: str, asked: bool
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        old = await planned(line, "900")
+        with closing(sqlite3.connect(line.journal)) as database, database:
+            row = ("damaged", 1, created_at, "{")
+            database.execute("INSERT INTO delegations (id, revision, created_at, document) VALUES (?, ?, ?, ?)", row)
+        if asked:
+            with pytest.raises(OutdatedPlanError, match="cannot be read may hold a newer request"):
+                await carry(old, line.context)
+            assert await line.count_signed() == 0
+        else:
+            assert (await carry(old, line.context)).station == "done"
+
+
+async def test_between_two_steps_it_is_asked_what_became_of_the_first(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "ethereum", "usdt") as line:
+        await line.carry("500")
+        with pytest.raises(CrashError):
+            await carry(line.new("900"), replace(line.context, progress=die_at("approval 2 of 2: preparing")))
+        half = line.only()
+        async with open_line(sandbox, tmp_path / "elsewhere", "ethereum", "usdt", key=line.key) as elsewhere:
+            await elsewhere.carry("7")
+        with pytest.raises(OutdatedPlanError) as stopped:
+            await carry(half, line.context)
+        assert (stopped.value.expected, stopped.value.found) == (0, 7 * UNIT)
+        assert line.only().unfinished
+        done = await carry(half, replace(line.context, agree_again=lambda outdated: None))
+        assert (done.station, len(done.approvals)) == ("done", 3)
+        assert await line.allowance() == 900 * UNIT

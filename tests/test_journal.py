@@ -137,7 +137,14 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
         open_journal(path)
 
 
-@pytest.mark.parametrize("url", ["nonsense://user:SECRET@host/db", "postgresql+psycopg://u:SECRET@127.0.0.1:1/db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense://user:SECRET@host/db",
+        "postgresql+psycopg://u:SECRET@127.0.0.1:1/db",
+        "postgresql://u:SECRET@h:noport/d",
+    ],
+)
 def test_a_database_that_cannot_be_had_is_told_in_words_and_without_its_password(url: str) -> None:
     with pytest.raises(JournalError) as caught:
         open_journal(url)
@@ -218,9 +225,9 @@ def test_a_journal_of_the_version_before_keeps_its_stations_hashes_locks_and_pin
     assert {d.id for d in listed if d.in_flight} == IN_FLIGHT
     for d in listed:
         was = before[d.id]
-        assert d.model_dump(mode="json", exclude={"format", "approvals", "delegation_token", "failure"}) == {
-            name: value for name, value in was.items() if name not in {"approval", "token"}
-        }
+        assert d.model_dump(
+            mode="json", exclude={"format", "approvals", "delegation_token", "failure", "agreed_at"}
+        ) == {name: value for name, value in was.items() if name not in {"approval", "token"}}
         assert [a.sent.hash if a.sent else None for a in d.approvals] == [
             sent["sent"] and sent["sent"]["hash"] for sent in was["approval"]
         ]
@@ -373,6 +380,33 @@ def test_a_row_that_cannot_be_read_hides_only_itself(
         journal.save(with_approval_in_flight(make_delegation("dddd", network="base")))
     assert problem in busy.value.hint
     assert "resume bbbb" not in busy.value.hint
+
+
+@pytest.mark.parametrize(("column", "value"), [("created_at", "x'ff'"), ("created_at", "1"), ("in_flight", "x'00ff'")])
+def test_a_damaged_cell_beside_a_damaged_document_hides_only_its_row(
+    journal: Journal, path: Path, column: str, value: str
+) -> None:
+    journal.save(make_delegation("bbbb"))
+    last = journal.save(make_delegation("cccc"))
+    query(path, f"UPDATE delegations SET document = x'ff', {column} = {value} WHERE id = 'bbbb'")  # noqa: S608
+    assert journal.list() == (last,)
+    assert [row.id for row in journal.unreadable()] == ["bbbb"]
+
+
+def test_an_id_that_is_no_text_names_no_row(journal: Journal, path: Path) -> None:
+    journal.save(make_delegation("bbbb"))
+    with pytest.raises(UnknownDelegationError):
+        journal.load("\udcff")
+    query(path, "UPDATE delegations SET id = x'ff'")
+    assert journal.list() == ()
+    assert len(journal.unreadable()) == 1
+
+
+def test_a_version_that_never_was_is_refused_in_words(journal: Journal, path: Path) -> None:
+    journal.close()
+    query(path, "PRAGMA user_version = -1")
+    with pytest.raises(JournalError, match="version -1, which there never was"):
+        open_journal(path)
 
 
 def test_a_row_that_cannot_be_read_is_left_as_it_is_by_a_migration_and_keeps_its_lock(old: Path) -> None:

@@ -7,10 +7,9 @@ from typing import Final
 from chains.amounts import MAX_UINT64
 from chains.errors import InputError, NodeError, RpcError, WrongChainError
 from chains.rpc import Rpc
-from chains.solana.answers import take_slot
+from chains.solana.answers import METHOD_NOT_FOUND, take_slot
 from chains.types import Block, Chain
 
-_METHOD_NOT_FOUND: Final = -32601
 _COMMITMENTS: Final = {"latest": "confirmed", "safe": "confirmed", "finalized": "finalized"}
 
 
@@ -22,7 +21,7 @@ async def check_chain(chain: Chain, rpc: Rpc) -> None:
     try:
         found = await rpc.request("getGenesisHash")
     except RpcError as error:
-        if error.code != _METHOD_NOT_FOUND:
+        if error.code != METHOD_NOT_FOUND:
             raise
         found = "unknown to it"
     if found != expected:

@@ -25,7 +25,7 @@ async def list_command(session: Session) -> int:
 
     journal = open_journal(journal_location(session.load_profile()))
     try:
-        delegations, unreadable = journal.list(), journal.unreadable()
+        delegations, unreadable = journal.read_all()
     finally:
         journal.close()
     if session.as_json:

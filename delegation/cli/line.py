@@ -35,13 +35,12 @@ def agree_on_terminal(session: Session, *, yes: bool) -> Callable[[Plan], None]:
     """Return the function that shows the plan and, unless `yes`, asks whether to go on."""
 
     def agree(plan: Plan) -> None:
-        from delegation.errors import DeclinedError
         from delegation.plan import describe_plan
 
         if not (session.quiet and yes):
             session.print_pairs(describe_plan(plan), to_stderr=True)
-        if not yes and not session.confirm("Sign and send this?"):
-            raise DeclinedError("You declined; nothing was signed and nothing was sent.")
+        if not yes:
+            _confirm(session, "Sign and send this?")
 
     return agree
 
@@ -50,27 +49,25 @@ def agree_again_on_terminal(session: Session) -> Callable[[OutdatedPlan], None]:
     """Return the function that shows what has changed since a plan was agreed to, and always asks a person."""
 
     def agree_again(outdated: OutdatedPlan) -> None:
-        from delegation.errors import DeclinedError, NobodyAskedError, OutdatedPlanError
+        from delegation.errors import NobodyAskedError
         from delegation.plan import describe_plan
 
         session.print_pairs(describe_plan(outdated.now), to_stderr=True)
         session.insist(outdated.describe())
         try:
-            agreed = session.confirm("Sign and send this all the same?")
+            _confirm(session, "Sign and send this all the same?")
         except NobodyAskedError:
-            before = outdated.before
-            raise OutdatedPlanError(
-                "What was agreed to is out of date, --yes does not agree to it again, and stdin is no terminal. "
-                "Nothing was signed.",
-                hint="Resume it on a terminal, where you are asked; or ask for what is wanted now with a command of "
-                "its own.",
-                expected=None if before is None else before.before.allowance,
-                found=outdated.now.before.allowance,
-            ) from None
-        if not agreed:
-            raise DeclinedError("You declined; nothing was signed and nothing was sent.")
+            raise outdated.error from None
 
     return agree_again
+
+
+def _confirm(session: Session, question: str) -> None:
+    """Ask a person; raises `DeclinedError` on a no, and `NobodyAskedError` if nobody is there."""
+    from delegation.errors import DeclinedError
+
+    if not session.confirm(question):
+        raise DeclinedError("You declined; nothing was signed and nothing was sent after that.")
 
 
 def open_session_context(
