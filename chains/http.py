@@ -45,8 +45,8 @@ def retry_after(header: str, *, now: datetime | None = None) -> float | None:
 
     text = header.strip()
     if text.isascii() and text.isdigit():
-        # A float, because it is a time to sleep and never an amount; cut, because a header can have any length.
-        return float(text[:9])
+        # Cut, because a header can have any length.
+        return float(text[:9])  # a float is right here: it is a time to sleep, and never an amount
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

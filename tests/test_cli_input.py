@@ -178,14 +178,20 @@ async def test_a_key_file_that_others_can_read_or_that_holds_no_key_is_refused(
         ["resume", "SECRET"],
         ["wallets", "prioritize", "SECRET"],
         ["SECRET"],
+        ["--SECRET"],
+        ["grant", "--SECRET"],
+        ["--profile", "SECRET", "list"],
+        ["grant", "--network", "SECRET", "--currency", "usdc", "--amount", "5"],
     ],
 )
-@pytest.mark.parametrize("family", ["evm", "solana"])
+@pytest.mark.parametrize("family", ["evm", "evm, 0X", "solana"])
 async def test_a_secret_typed_on_the_command_line_is_never_echoed(
     cli: CommandLine, wallets: tuple[Owner, Owner], family: str, arguments: list[str]
 ) -> None:
     owner = wallets[family == "solana"]
     secret = owner.key_file.read_text()
+    if family.endswith("0X"):
+        secret = "0X" + secret.removeprefix("0x")
     arguments = [a.replace("SECRET", secret).replace("KEY_FILE", str(wallets[0].key_file)) for a in arguments]
     result = await cli.call("--json", *arguments)
     assert result.status == 2

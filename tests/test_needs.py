@@ -61,6 +61,7 @@ def test_missing_vectors_are_skipped_also_under_continuous_integration(
         need_vectors("any.json")
 
 
+# A test file of its own, run by the tests below: what it skips, it skips so that the run has to say so.
 SAMPLE = """
 import pytest
 
@@ -68,7 +69,7 @@ import pytest
 def test_skipped(number):
     pytest.skip("the sea is rough")
 
-@pytest.mark.skip(reason="it rains")
+@pytest.mark.skip(reason="it rains")  # in the text above: the run that reads it must count and name this
 def test_also_skipped(): ...
 
 @pytest.mark.parametrize("days", [1, pytest.param(7, marks=pytest.mark.long)])

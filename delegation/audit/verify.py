@@ -53,7 +53,8 @@ async def verify_statement(
 ) -> Report:
     """Check an ownership statement alone and return what was found.
 
-    Only the signatures of contract wallets need a `node`, the URL of one; without it they are UNDETERMINED. Raises
-    `WrongChainError` if it is a node of another chain, and `NodeError` if it does not answer.
+    Only the signatures of contract wallets need a `node`, the URL of one. Without it those of a shape that no plain key
+    has are UNDETERMINED, and all others that are not the owner's own are REFUTED, which holds for plain keys alone.
+    Raises `WrongChainError` if it is a node of another chain, and `NodeError` if it does not answer.
     """
     return statement_report(await ask_about_statement(claim, node), now=now())

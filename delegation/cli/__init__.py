@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import click
@@ -37,19 +39,31 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _told_without_secrets():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            if error.option_name not in {"--profile", "--json", "--quiet"}:
-                raise
-            raise click.UsageError(f"{error.option_name} comes before the command.", ctx) from None
-        except click.UsageError as error:
-            raise click.UsageError(hide_secrets(error.format_message()), error.ctx) from None
+        with _told_without_secrets():
+            try:
+                return super().invoke(ctx)
+            except click.NoSuchOption as error:
+                if error.option_name not in {"--profile", "--json", "--quiet"}:
+                    raise
+                raise click.UsageError(f"{error.option_name} comes before the command.", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - what click passes
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
+
+
+@contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Tell what a person typed wrongly, which click quotes, without what may be a key at the wrong place."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(hide_secrets(error.format_message()), error.ctx) from None
 
 
 @click.command(

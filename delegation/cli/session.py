@@ -32,7 +32,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 # What may be a secret typed at the wrong place: a key in hex or base58, also cut short, or the words of a mnemonic.
 _SECRET = re.compile(
-    r"\b(?:0x)?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
+    r"\b(?:0[xX])?[0-9a-fA-F]{64}\b|\b[1-9A-HJ-NP-Za-km-z]{60,}|\b\w{20,}…"
     r"|(?:\b[a-z]{3,8}\s+){11,}[a-z]{3,8}\b|(?<=extra arguments )\(.*\)",
     re.DOTALL,
 )
