@@ -8,6 +8,7 @@ the line, which are in `delegation/RULES.md`).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from chains.errors import NodeError, ToolkitError
@@ -16,6 +17,7 @@ from delegation.approval import approve
 from delegation.context import Context, check_context, check_network
 from delegation.errors import DelegationEndedError, GatewayError, UnknownDelegationError
 from delegation.intents import REFUSALS, find_outdated, require_not_over
+from delegation.journal import UnreadableRow
 from delegation.models import Approval, Delegation, DelegationRequest, Failure, Plan
 from delegation.pins import Asset
 from delegation.plan import check_request, find_asset, make_plan
@@ -66,9 +68,10 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
 async def _approve(d: Delegation, context: Context) -> Delegation:
     """Carry a delegation until the chain holds what was asked for, or until something must be signed."""
     if d.to_be_made:
-        require_not_over(d, context.journal.list() if d.revision else ())
+        others, unreadable = context.journal.read_all() if d.revision else ((), ())
+        require_not_over(d, others)
         # Also what was agreed to before: the chain may have moved since, and nothing is on its way.
-        d = await _plan(d, context)
+        d = await _plan(d, unreadable, context)
     else:
         await context.node.check_chain()
     for index in range(len(d.approvals)):
@@ -118,9 +121,9 @@ async def _make_plan(request: DelegationRequest, context: Context) -> tuple[Plan
     return await make_plan(request, asset, context.node, listed, at=context.now()), asset
 
 
-async def _plan(d: Delegation, context: Context) -> Delegation:
+async def _plan(d: Delegation, unreadable: Sequence[UnreadableRow], context: Context) -> Delegation:
     plan, asset = await _make_plan(d.request, context)
-    outdated = find_outdated(d, plan, context.now(), context.journal.unreadable() if d.revision else ())
+    outdated = find_outdated(d, plan, context.now(), unreadable)
     if outdated is None:
         context.agree(plan)
     else:

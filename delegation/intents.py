@@ -101,9 +101,7 @@ def _shown(plan: Plan, allowance: int) -> str:
     return f"{format_amount(allowance, plan.token.decimals)} {plan.token.symbol.upper()}"
 
 
-def find_outdated(
-    d: Delegation, plan: Plan, now: datetime, unreadable: Iterable[UnreadableRow] = ()
-) -> OutdatedPlan | None:
+def find_outdated(d: Delegation, plan: Plan, now: datetime, unreadable: Iterable[UnreadableRow]) -> OutdatedPlan | None:
     """Return why a saved request must be agreed to again although it was agreed to, or None if nothing speaks for it.
 
     `plan` is its plan as of `now`; `unreadable` are the entries of the journal that cannot be read.

@@ -181,3 +181,33 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     finally:
         os.close(writing)
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("stream", "command", "status"),
+    [
+        ("<&-", "grant --network linea --currency usdc --amount 5 --wallet KEY", 2),
+        ("<&-", "grant --network linea --currency usdc --amount 5 --wallet KEY --yes", 0),
+        ("2>&-", "grant --network linea --currency usdc --amount 5 --wallet KEY --yes", 0),
+        (">/dev/full", "--json list", 1),
+        (">/dev/full", "status --network linea --currency usdc --owner OWNER", 1),
+        (">/dev/full", "verify --network linea --currency usdc --owner OWNER --amount 5 " + "0x" + "ab" * 32, 3),
+    ],
+)
+async def test_streams_that_the_shell_has_closed_or_that_are_full_end_in_words(
+    cli: CommandLine, stream: str, command: str, status: int
+) -> None:
+    owner = await cli.owner("linea")
+    arguments = command.replace("KEY", str(owner.key_file)).replace("OWNER", owner.address)
+    program = Path(sys.executable).with_name("delegation")
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        f"{program} --profile sandbox {arguments} {stream}",
+        env=cli.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    ended = await cli.finish(process)
+    assert ended.status == status, ended
+    assert "Error" in ended.err or status == 0

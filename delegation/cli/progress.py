@@ -6,19 +6,26 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import cycle
+from typing import TextIO
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PERIOD = 0.1  # seconds
 _WIDTH = 80  # of a terminal that does not say
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a person is at a stream; there is none at all where the shell has closed it."""
+    return stream is not None and stream.isatty()
+
+
 class Progress:
     """Shows what is being done; where stderr is not a terminal, a line of its own for everything that is begun."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._spins = not quiet and sys.stderr.isatty()
+        self._quiet = quiet or sys.stderr is None
+        self._spins = not quiet and is_terminal(sys.stderr)
         self._words = ""
         self._since = 0.0
         self._lock = threading.Lock()
@@ -56,5 +63,7 @@ class Progress:
 
 
 def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    # Nobody who stopped listening to progress stops what was begun: something may be signed already.
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

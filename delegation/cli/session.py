@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shlex
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from delegation.cli.progress import Progress
+from delegation.cli.progress import Progress, is_terminal
 
 if TYPE_CHECKING:
     from chains.errors import ToolkitError
@@ -78,7 +79,7 @@ class Session:
         """Return whether a person on the terminal says yes; raises `NobodyAskedError` if nobody is there."""
         from delegation.errors import NobodyAskedError
 
-        if not sys.stdin.isatty():
+        if not is_terminal(sys.stdin):
             raise NobodyAskedError(
                 "Nobody is there to be asked, because stdin is not a terminal. Nothing was signed or changed.",
                 hint="Check what is shown above, then run it again with --yes.",
@@ -88,9 +89,10 @@ class Session:
     def _ask_password(self) -> str:
         from delegation.errors import InvalidRequestError
 
-        if sys.stdin.isatty():
+        if is_terminal(sys.stdin):
             return self._ask(lambda: str(click.prompt("Password of the keystore", hide_input=True, err=True)))
-        password = sys.stdin.readline().rstrip("\r\n")
+        # Where the shell has closed stdin there is no stream to read.
+        password = "" if sys.stdin is None else sys.stdin.readline().rstrip("\r\n")
         if not password:
             raise InvalidRequestError(
                 "The keystore needs its password, and nobody is there to type it. Nothing was signed.",
@@ -195,6 +197,12 @@ def run(session: Session, work: Coroutine[Any, Any, int], *, failed: int = FAILE
         tell_error(session, error)
         status = exit_status(error)
         return failed if status == FAILED else status
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader has seen enough, which click takes for an end like any other
+        done = session.command("list")
+        session.insist(f"Error: What came of it could not be written: {error.strerror}.\nWhat was done is in: {done}")
+        return failed
     except KeyboardInterrupt:
         signing = f" If anything was signed, finish it with: {session.command('resume')}" if failed == FAILED else ""
         session.insist(f"Interrupted.{signing}")

@@ -232,14 +232,13 @@ def _find_delegation(session: Session, profile: Profile | None, subject: str) ->
         return None
     journal = open_journal(journal_location(profile))
     try:
-        newest_first = reversed(journal.list())
-        found = next((d for d in newest_first if d.approvals and d.approvals[-1].hash == subject), None)
+        delegations, unreadable = journal.read_all()
+        found = next((d for d in reversed(delegations) if d.approvals and d.approvals[-1].hash == subject), None)
         if found is None and len(subject) < _SHORTEST_HASH:
             found = journal.load(subject)
-        unreadable = journal.unreadable() if found is None else ()
     finally:
         journal.close()
-    if unreadable:
+    if found is None and unreadable:
         ids = ", ".join(row.id for row in unreadable)
         session.insist(f"This transaction may be of a delegation of the journal that cannot be read: {ids}.")
     return found
