@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from eth_account import Account
-from relay import relay
+from relay import Words, relay
 
 from chains import get_chain
 from chains.errors import (
@@ -35,7 +35,6 @@ from delegation.sandbox.nodes import RunningNode, start_anvil
 
 FEE = EvmFee(gas_limit=100_000, max_fee_per_gas=20 * 10**9, max_priority_fee_per_gas=10**9)
 SEND = "eth_sendRawTransaction"
-KNOWS = ("eth_getTransactionByHash", "eth_getTransactionReceipt")
 
 HAS_IT: list[Any] = [
     {"code": -32000, "message": "already known"},
@@ -121,35 +120,6 @@ def words(value: Any) -> str:
 
 
 @dataclass
-class Words:
-    """A node that answers `error` to sending, and may take the bytes nonetheless; it may deny to know them."""
-
-    error: Any = None
-    status: int | None = None
-    takes: bool = True
-    knows: bool = True
-    reads: bool = True
-    sent: list[str] = field(default_factory=list)
-
-    def change(self, method: str, params: Any, answer: Any) -> Any:
-        if method == SEND:
-            self.sent.append(params[0])
-            if self.status is not None:
-                return self.status
-            if self.error is not None:
-                return {"jsonrpc": "2.0", "id": 1, "error": self.error}
-        if method in KNOWS and not self.reads:
-            return {
-                "jsonrpc": "2.0",
-                "id": 1,
-                "error": {"code": -32000, "message": "transaction indexing is in progress"},
-            }
-        if method in KNOWS and not self.knows:
-            return {"jsonrpc": "2.0", "id": 1, "result": None}
-        return answer
-
-
-@dataclass
 class Lab:
     """A chain with a token, an owner with gas, the real node, and the same behind a relay."""
 
@@ -185,21 +155,12 @@ class Lab:
     @asynccontextmanager
     async def behind(self, said: Words) -> AsyncIterator[EvmNode]:
         """Open a node whose answers to sending are `said`; bytes that it does not take never reach the chain."""
-        async with _door(self.url, said) as url:
+        async with said.open(self.url) as url:
             node = EvmNode(get_chain("ethereum"), HttpRpc(url, attempts=1))
             try:
                 yield node
             finally:
                 await node.aclose()
-
-
-@asynccontextmanager
-async def _door(node_url: str, said: Words) -> AsyncIterator[str]:
-    def before(asked: dict[str, Any]) -> dict[str, Any]:
-        return asked if asked["method"] != SEND or said.takes else asked | {"method": "eth_chainId", "params": []}
-
-    async with relay(node_url, said.change, before=before) as url:
-        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -423,7 +384,7 @@ async def test_a_node_that_shows_another_transaction_for_our_hash_does_not_show_
     def change(method: str, _: Any, answer: Any) -> Any:
         if method == SEND:
             return {"error": {"code": -32000, "message": "insufficient funds"}}
-        return answer | {"result": {"hash": other.hash}} if method == KNOWS[0] else answer
+        return answer | {"result": {"hash": other.hash}} if method == "eth_getTransactionByHash" else answer
 
     async with relay(lab.url, change, before=lambda asked: asked | {"method": "eth_chainId", "params": []}) as url:
         node = EvmNode(get_chain("ethereum"), HttpRpc(url))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from relay import relay
+from relay import Words, relay
 from solana_lab import Signed, SolanaLab, Wallet, new_spender, open_lab
 from solders.hash import Hash
 
@@ -32,7 +32,6 @@ from chains.types import AllowanceIntent, ApproveStep, Settlement, SignedTransac
 from delegation.sandbox import Sandbox
 
 SEND = "sendTransaction"
-STATUS = "getSignatureStatuses"
 
 
 def simulation(words: str, err: Any = None) -> dict[str, Any]:
@@ -126,32 +125,6 @@ def words(value: Any) -> str:
 
 
 @dataclass
-class Words:
-    """A node that answers `error` to sending, and may take the bytes nonetheless; it may be unable to look them up."""
-
-    error: Any = None
-    status: int | None = None
-    takes: bool = True
-    reads: bool = True
-    sent: list[str] = field(default_factory=list)
-
-    def change(self, method: str, params: Any, answer: Any) -> Any:
-        if method == SEND:
-            self.sent.append(params[0])
-            if self.status is not None:
-                return self.status
-            if self.error is not None:
-                return {"jsonrpc": "2.0", "id": 1, "error": self.error}
-        if method == STATUS and not self.reads:
-            unserved = {"code": -32011, "message": "Transaction history is not available from this node"}
-            return {"jsonrpc": "2.0", "id": 1, "error": unserved}
-        return answer
-
-    def before(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return asked if asked["method"] != SEND or self.takes else asked | {"method": "getSlot", "params": []}
-
-
-@dataclass
 class Approval:
     """An approval of a wallet of its own, signed and not sent."""
 
@@ -165,7 +138,7 @@ class Approval:
     @asynccontextmanager
     async def behind(self, said: Words) -> AsyncIterator[SolanaNode]:
         """Open a node whose answers to sending are `said`; bytes that it does not take never reach the chain."""
-        async with relay(self.url, said.change, before=said.before) as url:
+        async with said.open(self.url) as url:
             node = SolanaNode(self.lab.chain, HttpRpc(url, attempts=1))
             try:
                 yield node
