@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import sys
@@ -201,7 +202,13 @@ def run(session: Session, work: Coroutine[Any, Any, int], *, failed: int = FAILE
         if error.errno == errno.EPIPE:
             raise  # the reader has seen enough, which click takes for an end like any other
         done = session.command("list")
-        session.insist(f"Error: What came of it could not be written: {error.strerror}.\nWhat was done is in: {done}")
+        what = "The output" if error.filename is None else str(error.filename)
+        session.insist(
+            f"Error: {what} could not be read or written: {error.strerror}.\nWhat was done is shown by: {done}"
+        )
+        if sys.stdout is not None:
+            # What is left of it would be tried again when the interpreter ends, and change the exit status to 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failed
     except KeyboardInterrupt:
         signing = f" If anything was signed, finish it with: {session.command('resume')}" if failed == FAILED else ""
