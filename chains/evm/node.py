@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from chains.errors import InputError, RpcError
@@ -35,6 +36,8 @@ from chains.types import (
     Chain,
     EvmFee,
     EvmTransaction,
+    Review,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
@@ -152,9 +155,47 @@ class EvmNode:
         sent: SignedTransaction | SentTransaction,
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
     ) -> Settlement:
         """Wait up to `timeout` seconds until a block holds the step's allowance, or raise a `TransactionError`."""
         return await settlement.settle(self.rpc, intent, step, _evm(unsigned), sent, timeout)
+
+    async def replace(
+        self, intent: AllowanceIntent, step: ApproveStep | None, unsigned: UnsignedTransaction
+    ) -> EvmTransaction:
+        """Return the transaction that takes the place of `unsigned`."""
+        raise NotImplementedError
+
+    async def settle_cancellation(
+        self,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
+    ) -> str:
+        """Wait until the nonce is used, and return the hash of what used it."""
+        raise NotImplementedError
+
+    async def review(
+        self,
+        intent: AllowanceIntent,
+        settlement: Settlement,
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109 - how long to wait for finality, which is no error
+    ) -> Review:
+        """Return what a settled approval is worth now."""
+        raise NotImplementedError
+
+    async def get_nonce(self, hash_: str) -> int | None:
+        """Return the nonce of a transaction that the node knows, else None."""
+        raise NotImplementedError
+
+    async def get_time_left(self, unsigned: UnsignedTransaction) -> timedelta | None:
+        """Return about how long a transaction can still land; None where there is no end."""
+        raise NotImplementedError
 
     async def find_approval(
         self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction

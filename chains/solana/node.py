@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from chains.errors import RpcError, SignatureMismatchError, WillRevertError
 from chains.rpc import Rpc
@@ -22,6 +24,8 @@ from chains.types import (
     ApproveStep,
     Block,
     Chain,
+    Review,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
@@ -109,9 +113,47 @@ class SolanaNode:
         sent: SignedTransaction | SentTransaction,
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
     ) -> Settlement:
         """Wait up to `timeout` seconds until the step is finalized, or raise a `TransactionError`."""
         return await settlement.settle(self._rpc, self.chain, intent, step, _solana(unsigned), sent, timeout)
+
+    async def replace(
+        self, intent: AllowanceIntent, step: ApproveStep | None, unsigned: UnsignedTransaction
+    ) -> SolanaTransaction:
+        """Return the transaction that takes the place of `unsigned`."""
+        raise NotImplementedError
+
+    async def settle_cancellation(
+        self,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
+    ) -> str:
+        """Wait until the nonce is used, and return the hash of what used it."""
+        raise NotImplementedError
+
+    async def review(
+        self,
+        intent: AllowanceIntent,
+        settlement: Settlement,
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109 - how long to wait for finality, which is no error
+    ) -> Review:
+        """Return what a settled approval is worth now."""
+        raise NotImplementedError
+
+    async def get_nonce(self, hash_: str) -> int | None:
+        """Return the nonce of a transaction that the node knows, else None."""
+        raise NotImplementedError
+
+    async def get_time_left(self, unsigned: UnsignedTransaction) -> timedelta | None:
+        """Return about how long a transaction can still land; None where there is no end."""
+        raise NotImplementedError
 
     async def find_approval(
         self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
