@@ -63,8 +63,8 @@ def _state(d: Delegation, delegations: tuple[Delegation, ...]) -> str:
     """Return in words where a delegation stands."""
     from delegation.intents import find_newer
 
-    if d.failure is not None:
-        return f"failed: {d.failure.reason}"
+    if d.ended is not None:
+        return f"{d.ended.kind}: {d.ended.reason}"
     if d.verification is not None:
         return d.verification.verdict
     newer = find_newer(d, delegations)

@@ -184,8 +184,8 @@ def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     if d.verification is not None:
         pairs.append(("Verification", d.verification.verdict))
         pairs += [(f"  {finding.rule}", f"{finding.verdict}: {finding.message}") for finding in d.verification.findings]
-    if d.failure is not None:
-        pairs.append(("Failed", d.failure.reason))
+    if d.ended is not None:
+        pairs.append((d.ended.kind.capitalize(), d.ended.reason))
     if d.unfinished:
         pairs.append(("Next", f"{d.station}; finish it with: {session.command('resume', d.id)}"))
     return pairs
