@@ -78,7 +78,7 @@ class Journal:
     def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
-        `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or nothing is saved.
+        `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or none is saved.
         Raises `JournalConflictError` if another process saved one of them since it was loaded, `OwnerBusyError` if it
         has an approval in flight while another delegation of this owner on this network has the owner's lock,
         `IllegalTransitionError` if it cannot follow from what is saved, and `NewerVersionError` if a newer version of

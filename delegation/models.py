@@ -306,8 +306,8 @@ class Submission(Frozen):
     """How the platform was told. `outcome` is None while an attempt is under way or its answer was lost.
 
     `accepted`: it answered success. `already_accepted`: the answer was lost, and the platform's own list, or its
-    refusal of the used transaction, shows that this proof had been taken. `listed_before` is whether the platform listed this
-    wallet right before the attempt, so that its list cannot show whether this proof was taken.
+    refusal of the used transaction, shows that this proof had been taken. `listed_before` is whether the platform
+    listed this wallet right before the attempt, so that its list cannot show whether this proof was taken.
     """
 
     attempted_at: AwareDatetime
