@@ -49,12 +49,20 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FeePolicy:
-    """How an EVM network's fees are found, and the bounds in wei per gas that no fee may leave."""
+    """How an EVM network's fees are found, and the bounds in wei per gas that no fee may leave.
+
+    The maximum fee still pays after the base fee has risen by `base_fee_rise`, a fraction and the most of one block,
+    for `rising_blocks` blocks on end; only what the base fee comes to is paid. The tip is what the network asks for and
+    `tip_headroom` per cent more, which is paid, for networks on which the tip is what moves.
+    """
 
     method: Literal["linea_estimateGas", "fee_history"]
     tip_floor: int
     tip_cap: int
     max_fee_cap: int
+    base_fee_rise: tuple[int, int] = (1, 8)
+    rising_blocks: int = 10
+    tip_headroom: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +309,7 @@ class Node(Protocol):
     async def get_allowance(
         self, token: Token, owner: str, spender: str, *, block: Block | None = None
     ) -> AllowanceState:
-        """Return what the chain says, at `block` or else at the newest block (Solana: the newest finalized slot)."""
+        """Return what the chain says, at `block` or else at the newest block (Solana: the newest confirmed slot)."""
         ...
 
     async def plan_approval(self, intent: AllowanceIntent) -> ApprovalPlan:

@@ -46,6 +46,8 @@ from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import start_anvil
 
+# A local chain mines what is sent to it and no more, so that no block would ever lie on the last approval.
+ETHEREUM = replace(get_chain("ethereum"), settle_depth=1)
 GWEI = 10**9
 UNLIMITED = 2**256 - 1
 
@@ -92,7 +94,7 @@ def get_token(sandbox: Sandbox, network: str, currency: str) -> Token:
 @pytest.fixture
 async def nodes(sandbox: Sandbox) -> AsyncIterator[dict[str, EvmNode]]:
     opened = {
-        name: EvmNode(get_chain(name), HttpRpc(sandbox.document.networks[name].rpc_url))
+        name: EvmNode(replace(get_chain(name), settle_depth=1), HttpRpc(sandbox.document.networks[name].rpc_url))
         for name in ("ethereum", "linea", "base")
     }
     yield opened
@@ -259,7 +261,7 @@ async def test_a_node_without_state_overrides_is_asked_one_by_one_and_the_plan_i
 ) -> None:
     intent, key = await make_intent(sandbox, currency="usdt")
     rpc = HttpRpc(sandbox.document.networks["ethereum"].rpc_url)
-    poor = EvmNode(get_chain("ethereum"), Between(rpc, eth_call=lambda params: eth_call(rpc, params)))
+    poor = EvmNode(ETHEREUM, Between(rpc, eth_call=lambda params: eth_call(rpc, params)))
     try:
         [settlement] = await approve(poor, intent, key)
         assert settlement.allowance == intent.amount
@@ -487,7 +489,7 @@ async def test_fees_elsewhere_come_from_the_fee_history_within_the_policy(
     intent, _ = await make_intent(sandbox)
     history = {"baseFeePerGas": base_fees, "reward": rewards, "oldestBlock": "0x1", "gasUsedRatio": []}
     rpc = Between(HttpRpc(sandbox.document.networks["ethereum"].rpc_url), eth_feeHistory=say(history))
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
     unsigned = await node.prepare(intent, ApproveStep(intent.amount))
     await node.aclose()
     assert (unsigned.fee.max_priority_fee_per_gas, unsigned.fee.max_fee_per_gas) == (tip, max_fee)
@@ -556,7 +558,7 @@ async def test_a_nodes_nonsense_is_always_a_chain_error(sandbox: Sandbox, method
     spender = sandbox.document.networks["ethereum"].delegation_contract
     intent = AllowanceIntent(get_token(sandbox, "ethereum", "usdc"), wallet.address, spender, 1)
     rpc = Between(HttpRpc(sandbox.document.networks["ethereum"].rpc_url), **{method: say(garbage)})
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
 
     async def walk() -> None:
         await node.check_chain()
@@ -569,7 +571,7 @@ async def test_a_nodes_nonsense_is_always_a_chain_error(sandbox: Sandbox, method
 
 
 async def test_a_node_that_is_not_there_is_unreachable() -> None:
-    node = EvmNode(get_chain("ethereum"), HttpRpc("http://127.0.0.1:9", attempts=1))
+    node = EvmNode(ETHEREUM, HttpRpc("http://127.0.0.1:9", attempts=1))
     with pytest.raises(NodeUnreachableError):
         await node.check_chain()
     await node.aclose()

@@ -21,7 +21,7 @@ from chains.errors import (
     TransactionRevertedError,
     UnexpectedAllowanceError,
 )
-from chains.evm import settlement
+from chains.evm import nonces, watch
 from chains.evm.addresses import parse_address
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
@@ -40,6 +40,8 @@ from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import RunningNode, start_anvil
 
 UNKNOWN_HASH = "0x" + "ab" * 32
+# A local chain mines what is sent to it and no more, so that no block would ever lie on the last approval.
+ETHEREUM = replace(get_chain("ethereum"), settle_depth=1)
 FEE = EvmFee(gas_limit=100_000, max_fee_per_gas=20 * 10**9, max_priority_fee_per_gas=10**9)
 
 
@@ -139,7 +141,7 @@ async def lab(anvil: RunningNode, contracts: tuple[str, str]) -> AsyncIterator[L
     await rpc.request("anvil_setBalance", [account.address, hex(10**18)])
     token, spender = contracts
     owner_key = "0x" + account.key.hex()
-    yield Lab(rpc, EvmNode(get_chain("ethereum"), rpc), Token("USDT", token, 6), spender, account.address, owner_key)
+    yield Lab(rpc, EvmNode(ETHEREUM, rpc), Token("USDT", token, 6), spender, account.address, owner_key)
     await rpc.request("anvil_dropAllTransactions")
     await rpc.request("evm_setAutomine", [True])
     await rpc.aclose()
@@ -251,7 +253,7 @@ async def test_a_transaction_that_a_wallet_sped_up_settles_under_its_new_hash(la
 async def test_a_transaction_that_no_node_knows_is_dropped_after_a_while(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "_DROPPED_AFTER", 0.5)
+    monkeypatch.setattr(watch, "_DROPPED_AFTER", 0.5)
     unsigned = await lab.prepare()
     with pytest.raises(TransactionDroppedError, match="still free") as caught:
         await lab.settle(unsigned, SentTransaction(UNKNOWN_HASH))
@@ -278,7 +280,7 @@ async def test_a_reorganisation_between_receipt_and_reading_is_waited_out_and_th
             happened.append(await lab.rpc.request("anvil_rollback", [1]))
 
     rpc = Between(HttpRpc(anvil.rpc_url), eth_call=reorganise)
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
     unsigned = await lab.prepare()
     signed = lab.sign(unsigned)
     await lab.node.send(signed)
@@ -299,7 +301,7 @@ async def test_a_state_that_cannot_be_read_is_a_node_error_and_not_a_failure_of_
     unsigned = await lab.prepare()
     signed = lab.sign(unsigned)
     await lab.node.send(signed)
-    node = EvmNode(get_chain("ethereum"), Between(HttpRpc(anvil.rpc_url), eth_call=fail))
+    node = EvmNode(ETHEREUM, Between(HttpRpc(anvil.rpc_url), eth_call=fail))
     with pytest.raises(NodeError, match="missing trie node"):
         await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)
     await node.aclose()
@@ -367,10 +369,10 @@ async def test_an_approval_further_back_than_one_window_is_found(lab: Lab, monke
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
     await lab.rpc.request("anvil_mine", ["0x14"])
-    monkeypatch.setattr(settlement, "_WINDOW", 8)
+    monkeypatch.setattr(nonces, "_WINDOW", 8)
     assert await lab.node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned) == signed.hash
     assert await lab.node.find_approval(lab.intent(7), ApproveStep(7, FEE), replace(unsigned, nonce=0)) == signed.hash
-    monkeypatch.setattr(settlement, "_WINDOWS", 2)
+    monkeypatch.setattr(nonces, "_WINDOWS", 2)
     with pytest.raises(NodeError, match="could not be found"):
         await lab.node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
 
@@ -395,7 +397,7 @@ async def test_logs_that_a_node_serves_for_few_blocks_only_are_asked_for_few_at_
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
     await lab.rpc.request("anvil_mine", ["0x14"])
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=limit))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getLogs=limit))
     assert await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned) == signed.hash
 
 
@@ -406,7 +408,7 @@ async def test_logs_that_a_node_does_not_serve_at_all_are_not_taken_for_none(lab
     unsigned, signed = await _prepare_and_sign(lab, 5000)
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=refuse))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getLogs=refuse))
     with pytest.raises(RpcError, match="no logs here"):
         await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
 
@@ -424,7 +426,7 @@ async def test_a_replacement_is_named_by_a_node_that_keeps_the_state_of_the_newe
         if params[1].startswith("0x") and int(params[1], 16) < newest - 127:
             raise RpcError("missing trie node", code=-32000)
 
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getTransactionCount=prune))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getTransactionCount=prune))
     with pytest.raises(TransactionReplacedError) as caught:
         await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)
     assert caught.value.found == foreign.hash
@@ -474,7 +476,7 @@ async def test_a_server_that_lags_one_block_behind_is_asked_again(lab: Lab, anvi
             failures.pop()
             raise RpcError("header not found", code=-32000)
 
-    node = EvmNode(get_chain("ethereum"), Between(HttpRpc(anvil.rpc_url), eth_call=lag))
+    node = EvmNode(ETHEREUM, Between(HttpRpc(anvil.rpc_url), eth_call=lag))
     unsigned, signed = await _prepare_and_sign(lab, 5000)
     await lab.node.send(signed)
     settled = await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)

@@ -9,6 +9,7 @@ from chains.types import Chain, FeePolicy, Token
 _GWEI: Final = 10**9
 
 # A tip of 0.01 gwei is what blocks that are not full ask for; the caps bound what a lying or panicking node can cost.
+# Ten full blocks on end, two minutes, raise the base fee to 3.25 times (EIP-1559): more would only ask for more coins.
 _FEES: Final = FeePolicy(method="fee_history", tip_floor=_GWEI // 100, tip_cap=5 * _GWEI, max_fee_cap=300 * _GWEI)
 
 # Reorganisations by one block happen, deeper ones are rare: one block on top tells a loser of such a race.
