@@ -261,6 +261,10 @@ class Journal:
         rows = self._ask("SELECT value FROM pins WHERE subject = :subject", {"subject": subject})
         return str(rows[0][0]) if rows else None
 
+    def list_pins(self) -> tuple[str, ...]:
+        """Return the subjects of all pins."""
+        return tuple(str(row[0]) for row in self._ask("SELECT subject FROM pins ORDER BY subject", {}))
+
     def set_pin(self, subject: str, value: str) -> None:
         """Pin a value, replacing an older one; raises `NewerVersionError` as `save` does."""
         self._require_writable()
