@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from chains import get_chain
 from chains.evm.addresses import parse_address
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
-from chains.types import AllowanceIntent, ApproveStep, EvmFee, EvmTransaction, SignedTransaction, Token
+from chains.types import AllowanceIntent, ApproveStep, EvmFee, EvmTransaction, SentTransaction, SignedTransaction, Token
 from delegation.sandbox.artifacts import encode_creation
 from delegation.sandbox.evm_network import transact
 
@@ -65,6 +66,26 @@ class Lab:
 
     async def settle(self, unsigned: EvmTransaction, sent: Any, amount: int = 5000, timeout: float = 20) -> Any:  # noqa: ASYNC109
         return await self.node.settle(self.intent(amount), ApproveStep(amount, FEE), unsigned, sent, timeout=timeout)
+
+    async def settle_sent(self, unsigned: EvmTransaction, hash_: str, *, unseen_for: float) -> Any:
+        """Look once at what a wallet says it sent; no node has known it for so many seconds."""
+        return await self.node.settle(
+            self.intent(),
+            ApproveStep(5000, FEE),
+            unsigned,
+            SentTransaction(hash_),
+            timeout=0,
+            unseen_for=unseen_for,
+        )
+
+    async def mined(self, signed: SignedTransaction) -> str:
+        """Wait until a block holds the transaction, and return the block's hash."""
+        for _ in range(500):
+            receipt = await self.rpc.request("eth_getTransactionReceipt", [signed.hash])
+            if receipt is not None:
+                return str(receipt["blockHash"])
+            await asyncio.sleep(0.01)
+        raise AssertionError("the node did not mine a transaction of the test's own")
 
     async def mine(self) -> None:
         await self.rpc.request("evm_mine")
