@@ -21,7 +21,7 @@ from chains.errors import (
     WillRevertError,
 )
 from chains.evm.node import EvmNode
-from chains.family import verify_signed
+from chains.family import transaction_request, verify_signed
 from chains.rpc import HttpRpc, Params
 from chains.types import (
     AllowanceIntent,
@@ -255,6 +255,27 @@ async def test_a_wallet_that_ignores_the_nonce_makes_no_replacement_and_both_are
     await lab.mine()
     settled = await race.settle()
     assert (settled.hash, settled.allowance) == (elsewhere.hash, 0)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_the_approval_that_a_revocation_lost_to_is_not_found_as_the_revocation(lab: Lab, silent: bool) -> None:
+    race = await start(lab)
+    await race.overtake(0, wallet_keeps_silent=silent)
+    await race.let_win(0)
+    intent, step = lab.intent(0), ApproveStep(0)
+    assert await lab.node.find_approval(intent, step, race.newest, rivals=race.rivals) is None
+    # Without a word of the rival it is what a wallet made of the nonce, with another amount.
+    assert await lab.node.find_approval(intent, step, race.newest) == race.signed[0].hash
+    same = [Rival(race.newest, race.signed[0].hash)]
+    assert await lab.node.find_approval(intent, step, race.newest, rivals=same) == race.signed[0].hash
+
+
+async def test_the_request_for_a_wallet_names_the_nonce_and_a_cancellation_carries_nothing(lab: Lab) -> None:
+    race = await start(lab)
+    made = await race.node.replace(lab.intent(), None, race.newest)
+    [asked] = transaction_request(made)["params"]  # type: ignore[misc]
+    assert (asked["from"], asked["to"], asked["data"], asked["value"]) == (lab.owner, lab.owner, "0x", "0x0")
+    assert asked["nonce"] == hex(race.newest.nonce)
 
 
 async def test_the_price_of_a_replacement_stops_at_the_cap_with_both_figures(lab: Lab) -> None:
