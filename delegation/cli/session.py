@@ -264,10 +264,12 @@ def tell_error(
     `delegation` is what the journal holds of it, `outcome` how far it went: the last thing that is said.
     """
     from delegation.cli.advice import advise
+    from delegation.errors import DelegationEndedError, StillHarmfulError
 
     hint = "\n".join(part for part in (error.hint, advise(session, error, delegation), outcome) if part)
     # Hashes of transactions look like keys: they are shown, except where what is quoted is what a person typed.
-    shown = hide_secrets if exit_status(error) == BAD_INPUT else str
+    quotes = exit_status(error) == BAD_INPUT and not isinstance(error, (DelegationEndedError, StillHarmfulError))
+    shown = hide_secrets if quotes else str
     message = shown(error.message)
     session.insist(f"Error: {message}" + (f"\n{hint}" if hint else ""))
     if session.as_json and as_document:
