@@ -12,15 +12,20 @@ from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.chain_solana import SolanaChain
 from delegation.sandbox.platform.errors import Refused
 from delegation.sandbox.platform.misbehaviour import Misbehaviour
+from delegation.sandbox.platform.sharing import SharedReading
 from delegation.sandbox.platform.state import PlatformState
+
+Chains = Mapping[str, EvmChain | SolanaChain]
+"""The chains by the names of their networks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The one platform that an application serves; `chains` is keyed by network name."""
+    """The one platform that an application serves; `wallet_list` reads the list of external wallets."""
 
     state: PlatformState
-    chains: Mapping[str, EvmChain | SolanaChain]
+    chains: Chains
+    wallet_list: SharedReading[list[dict[str, str]]]
     misbehaviours: list[Misbehaviour] = field(default_factory=list)
 
     @staticmethod
