@@ -125,6 +125,8 @@ class Storm:
                 journal=self.journal,
                 terms=self.profile.statement_terms(),
                 wallet=key_wallet(owner.key),
+                # The owner is there and says yes again, to what died on its way and has to be signed anew.
+                agree_again=lambda _: None,
                 settle_timeout=60.0,
             )
         finally:

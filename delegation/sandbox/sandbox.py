@@ -206,21 +206,22 @@ async def _start_platform(
     from delegation.sandbox.servers import RunningServer
 
     client_key, access_token = f"sandbox-{secrets.token_hex(16)}", str(uuid.uuid4())
-    networks = {name: _world_network(network, "evm") for name, network in evm.items()}
-    networks |= {name: _world_network(network, "solana") for name, network in solana.items()}
+    # The platform has nodes of its own: it need not go through what stands before one for users.
+    networks = {name: _world_network(network, "evm", network.node_url) for name, network in evm.items()}
+    networks |= {name: _world_network(network, "solana", network.rpc_url) for name, network in solana.items()}
     server = await stack.enter_async_context(
         RunningServer(create_app(PlatformWorld(client_key, access_token, networks)))
     )
     return GatewayDocument(base_url=server.base_url, client_key=client_key, access_token=access_token)
 
 
-def _world_network(network: EvmNetwork | SolanaNetwork, family: Family) -> WorldNetwork:
+def _world_network(network: EvmNetwork | SolanaNetwork, family: Family, node_url: str) -> WorldNetwork:
     known = network.document
     return WorldNetwork(
         name=network.name,
         family=family,
         chain_id=str(known.chain_id),
-        rpc_url=known.rpc_url,
+        rpc_url=node_url,
         delegation_contract=known.delegation_contract,
         tokens={currency: WorldToken(token.address, token.decimals) for currency, token in known.tokens.items()},
         faucet_private_key=network.faucet.private_key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +20,21 @@ Chains = Mapping[str, EvmChain | SolanaChain]
 """The chains by the names of their networks."""
 
 
+_JUDGED_AT_ONCE = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The one platform that an application serves; `wallet_list` reads the list of external wallets."""
+    """The one platform that an application serves; `wallet_list` reads the list of external wallets.
+
+    `judging` bounds how many proofs are judged at once: of many that come together the first are answered early,
+    while all at once would all be answered late, when their senders have given up.
+    """
 
     state: PlatformState
     chains: Chains
     wallet_list: SharedReading[list[dict[str, str]]]
+    judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_JUDGED_AT_ONCE))
     misbehaviours: list[Misbehaviour] = field(default_factory=list)
 
     @staticmethod
