@@ -26,7 +26,7 @@ from chains.solana.node import SolanaNode
 from delegation import Context, Delegation, DelegationRequest, Gateway, Journal, carry, new_delegation, open_journal
 from delegation.profile import Profile
 from delegation.sandbox import Sandbox
-from delegation.sandbox.document import KeyDocument
+from delegation.sandbox.document import KeyDocument, SandboxDocument
 from delegation.sandbox.profile import profile_of
 
 AMOUNT = Decimal(5000)
@@ -79,7 +79,7 @@ async def open_rpc(url: str) -> AsyncIterator[HttpRpc]:
 class Storm:
     """Delegations of these owners, carried over relays; `stopped` says how often which error ended a carrying."""
 
-    sandbox: Sandbox
+    document: SandboxDocument
     profile: Profile
     journal: Journal
     owners: Sequence[Owner]
@@ -153,7 +153,7 @@ class Storm:
         found: Counter[str] = Counter()
         for network in {owner.network for owner in self.owners}:
             owners = [owner.address for owner in self.owners if owner.network == network]
-            known = self.sandbox.document.networks[network]
+            known = self.document.networks[network]
             async with open_rpc(known.rpc_url) as rpc:
                 if network == "solana":
                     found += await _count_solana_approvals(rpc, owners)
@@ -162,7 +162,7 @@ class Storm:
         return found
 
     async def _count_accepted(self) -> Counter[str]:
-        gateway = self.sandbox.document.gateway
+        gateway = self.document.gateway
         headers = {"x-client-key": gateway.client_key}
         async with open_http_client(gateway.base_url, base_url=gateway.base_url, headers=headers) as client:
             proofs = (await client.get("/sandbox/proofs")).raise_for_status().json()
@@ -199,11 +199,17 @@ async def _count_solana_approvals(rpc: HttpRpc, owners: Sequence[str]) -> Counte
 
 @asynccontextmanager
 async def open_storm(
-    sandbox: Sandbox, directory: Path, owners: Sequence[Owner], *, seed: int, rate: float, patience: float = 1.5
+    document: SandboxDocument,
+    directory: Path,
+    owners: Sequence[Owner],
+    *,
+    seed: int,
+    rate: float,
+    patience: float = 1.5,
 ) -> AsyncIterator[Storm]:
     """Put relays before every node and the platform; a `rate` of all calls goes wrong. `patience` is in seconds."""
     weather = Weather(seed, rate=rate, patience=patience)
-    profile = profile_of(sandbox.document, journal=directory / "journal.sqlite")
+    profile = profile_of(document, journal=directory / "journal.sqlite")
     async with AsyncExitStack() as stack:
         gateway = profile.gateway.model_copy(
             update={"base_url": await stack.enter_async_context(stormy_relay(profile.gateway.base_url, weather))}
@@ -217,4 +223,4 @@ async def open_storm(
         profile = profile.model_copy(update={"gateway": gateway, "networks": networks})
         journal = open_journal(directory / "journal.sqlite")
         stack.callback(journal.close)
-        yield Storm(sandbox, profile, journal, owners, weather, patience)
+        yield Storm(document, profile, journal, owners, weather, patience)
