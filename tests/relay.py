@@ -147,6 +147,12 @@ class Weather:
         self.calm = False
         self.calls = 0
         self.met: Counter[Fault] = Counter()
+        self.under_way: set[asyncio.Task[None]] = set()
+
+    async def die_down(self) -> None:
+        """Return when no call is under way any more, not even one that arrives late."""
+        while self.under_way:
+            await asyncio.wait(self.under_way)
 
     def draw(self, asked: Any) -> Fault | None:
         """Return what happens to a call; `asked` is its JSON-RPC body, or None at the platform."""
@@ -170,15 +176,14 @@ async def stormy_relay(url: str, weather: Weather) -> AsyncIterator[str]:
 
     No server of the ASGI kind lets an application reset a connection or stop in the middle of a body.
     """
-    relay_ = _StormyRelay(urlsplit(url), weather)
-    server = await asyncio.start_server(relay_.serve, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(_StormyRelay(urlsplit(url), weather).serve, "127.0.0.1", 0, backlog=1024)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in relay_.under_way:
+        for task in weather.under_way:
             task.cancel()
-        await asyncio.gather(*relay_.under_way, return_exceptions=True)
+        await weather.die_down()
 
 
 class _StormyRelay:
@@ -187,17 +192,16 @@ class _StormyRelay:
     def __init__(self, target: Any, weather: Weather) -> None:
         self._host, self._port = target.hostname, target.port
         self._weather = weather
-        self.under_way: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._answer(reader, writer))
-        self.under_way.add(task)
+        self._weather.under_way.add(task)
         try:
-            # A client that has gone away in the meantime, or never asked, is what storms are made of.
+            # A client that has gone away in the meantime, or a sandbox that stops, is what storms are made of.
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await task
         finally:
-            self.under_way.discard(task)
+            self._weather.under_way.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

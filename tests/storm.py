@@ -89,13 +89,17 @@ class Storm:
 
     async def begin(self) -> None:
         """Carry a new delegation of every owner, all at once."""
-        await asyncio.gather(*(self._carry(owner, None) for owner in self.owners))
+        async with asyncio.TaskGroup() as group:
+            for owner in self.owners:
+                group.create_task(self._carry(owner, None))
 
     async def go_on(self) -> int:
         """Carry again what is unfinished, all at once; return how many there were."""
         by_address = {owner.address: owner for owner in self.owners}
         unfinished = [d for d in self.journal.list() if not finished(d) and d.failure is None]
-        await asyncio.gather(*(self._carry(by_address[d.request.owner], d) for d in unfinished))
+        async with asyncio.TaskGroup() as group:
+            for d in unfinished:
+                group.create_task(self._carry(by_address[d.request.owner], d))
         return len(unfinished)
 
     async def _carry(self, owner: Owner, delegation: Delegation | None) -> None:
@@ -108,6 +112,9 @@ class Storm:
             except ToolkitError as error:
                 # What the line says of a storm; anything else is a fault of the line, and ends the test.
                 self.stopped[type(error).__name__] += 1
+            except Exception as error:
+                error.add_note(f"It was the {owner.currency} of {owner.address} on {owner.network}.")
+                raise
 
     @asynccontextmanager
     async def _open_context(self, owner: Owner) -> AsyncIterator[Context]:
@@ -128,6 +135,7 @@ class Storm:
                 # The owner is there and says yes again, to what died on its way and has to be signed anew.
                 agree_again=lambda _: None,
                 settle_timeout=60.0,
+                list_timeout=5.0,
             )
         finally:
             await gateway.aclose()
@@ -135,15 +143,16 @@ class Storm:
 
     async def count(self) -> list[str]:
         """Return what is not as it should be: every delegation done, every approval and every proof there once."""
+        await self.weather.die_down()
         approvals, accepted = await self._count_approvals(), await self._count_accepted()
-        known: dict[str, Delegation] = {d.request.owner: d for d in self.journal.list()}
-        wrong = [f"{len(known)} delegations of {len(self.owners)}"] if len(known) != len(self.owners) else []
+        listed = self.journal.list()
+        known = {d.request.owner: d for d in listed}
+        wrong = [f"{len(listed)} delegations of {len(self.owners)}"] if len(listed) != len(self.owners) else []
         for owner in self.owners:
             d, address = known.get(owner.address), owner.address
             if d is None or not finished(d) or (approvals[address], accepted[address]) != (1, 1):
                 wrong.append(
-                    f"{d.id if d else 'no delegation'} ({owner.network} {owner.currency} {address}): "
-                    f"{'finished' if d and finished(d) else 'not finished'}, "
+                    f"{owner.network} {owner.currency} {address}: {_describe(d)}, "
                     f"{approvals[address]} approvals, {accepted[address]} accepted proofs"
                 )
         return wrong
@@ -172,6 +181,13 @@ class Storm:
 def finished(d: Delegation) -> bool:
     """Return whether a delegation is at the end of the line with a yes."""
     return d.verification is not None and d.verification.verdict == "VERIFIED"
+
+
+def _describe(d: Delegation | None) -> str:
+    if d is None:
+        return "no delegation"
+    failed = "" if d.failure is None else f" ({d.failure.reason})"
+    return f"delegation {d.id} {'finished' if finished(d) else 'not finished'}{failed}"
 
 
 async def _count_evm_approvals(rpc: HttpRpc, owners: Sequence[str], spender: str) -> Counter[str]:
@@ -205,7 +221,7 @@ async def open_storm(
     *,
     seed: int,
     rate: float,
-    patience: float = 1.5,
+    patience: float,
 ) -> AsyncIterator[Storm]:
     """Put relays before every node and the platform; a `rate` of all calls goes wrong. `patience` is in seconds."""
     weather = Weather(seed, rate=rate, patience=patience)
