@@ -74,15 +74,16 @@ class Journal:
         self._now = now or database.get_time
         self._heart = heart or process_heart()
         self._name_holder = name
+        self._held: dict[str, Lease] = {}  # by the delegation, of which no more is saved once its lease is lost
 
     def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
         `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or none is saved.
-        Raises `JournalConflictError` if another process saved one of them since it was loaded, `OwnerBusyError` if it
-        has an approval in flight while another delegation of this owner on this network has the owner's lock,
-        `IllegalTransitionError` if it cannot follow from what is saved, and `NewerVersionError` if a newer version of
-        this toolkit has changed the journal.
+        Raises `JournalConflictError` if another process saved one of them since it was loaded, or took over the lease
+        that was held here; `OwnerBusyError` if it has an approval in flight while another delegation of this owner on
+        this network has the owner's lock; `IllegalTransitionError` if it cannot follow from what is saved; and
+        `NewerVersionError` if a newer version of this toolkit has changed the journal.
         """
         self._require_writable()
         everything = (*ending, delegation)
@@ -90,7 +91,7 @@ class Journal:
             _require_legal(one)
         saved = delegation.model_copy(update={"revision": delegation.revision + 1})
         try:
-            written = self._database.run_all([_writing(one) for one in everything])
+            written = self._database.run_all([_writing(one, self._held.get(one.id)) for one in everything])
         except NotUniqueError:
             raise self._not_unique(saved) from None
         if not written:
@@ -134,6 +135,7 @@ class Journal:
         lease = Lease(self, delegation.id, self._name_holder())
         if not self._take(lease, force=force) and not (self._is_gone(delegation) and self._take(lease, force=True)):
             raise self._leased(delegation)
+        self._held[delegation.id] = lease
         lease.start(self._heart)
         return lease
 
@@ -183,6 +185,8 @@ class Journal:
 
     def release_lease(self, lease: Lease) -> None:
         """Give a lease back, and the owner's lock with it unless something of the delegation is in flight."""
+        if self._held.get(lease.delegation_id) is lease:
+            del self._held[lease.delegation_id]
         self._database.run(
             """
             UPDATE delegations SET holder = NULL, leased_until = NULL,
@@ -373,9 +377,12 @@ def _require_legal(delegation: Delegation) -> None:
         )
 
 
-def _writing(delegation: Delegation) -> Statement:
-    """Return the statement that saves a delegation, and returns a row unless it cannot follow from what is saved."""
-    values = {
+def _writing(delegation: Delegation, lease: Lease | None) -> Statement:
+    """Return the statement that saves a delegation, and returns a row unless it cannot follow from what is saved.
+
+    With a `lease` that is lost it returns none either.
+    """
+    values: dict[str, Any] = {
         "id": delegation.id,
         "loaded": delegation.revision,
         "revision": delegation.revision + 1,
@@ -397,11 +404,14 @@ def _writing(delegation: Delegation) -> Statement:
     elif delegation.in_flight:
         lock, values["lock"] = ":lock", _lock(delegation)
     before = ", ".join(f"'{state}'" for state in sorted(states_before(delegation.state)))
+    held = ""
+    if lease is not None:
+        held, values["holder"] = "AND holder = :holder", lease.holder
     return (
-        # Nothing of it is anybody's input but ours: `lock` and `before` are words of this package.
+        # Nothing of it is anybody's input but ours: `lock`, `before` and `held` are words of this package.
         f"""
         UPDATE delegations SET revision = :revision, state = :state, owner_lock = {lock}, document = :document
-        WHERE id = :id AND revision = :loaded AND state IN ({before})
+        WHERE id = :id AND revision = :loaded AND state IN ({before}) {held}
         RETURNING id
         """,  # noqa: S608
         values,
