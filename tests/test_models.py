@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from chains.claims import Finding
 from chains.errors import InvalidAmountError
 from chains.types import (
     AllowanceState,
@@ -32,7 +33,6 @@ from delegation.models import (
     Delegation,
     DelegationRequest,
     DelegationToken,
-    Finding,
     Plan,
     Proof,
     StatementToSign,
