@@ -133,34 +133,37 @@ class Journal:
         """
         self._require_writable()
         lease = Lease(self, delegation.id, self._name_holder())
-        if not self._take(lease, force=force) and not (self._is_gone(delegation) and self._take(lease, force=True)):
+        if not self._take(lease, force=force, of=self._find_gone(delegation)):
             raise self._leased(delegation)
         self._held[delegation.id] = lease
         lease.start(self._heart)
         return lease
 
-    def _take(self, lease: Lease, *, force: bool) -> bool:
+    def _take(self, lease: Lease, *, force: bool, of: str | None) -> bool:
+        """Take a lease that nobody has, or that has run out; one `of` a process that is gone does not run longer."""
         now = self._now()
         return bool(
             self._database.run(
                 """
                 UPDATE delegations SET holder = :holder, leased_until = :until
-                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until)
+                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until OR holder = :gone)
                 RETURNING id
                 """,
                 {
                     "holder": lease.holder,
                     "until": _text(now + LEASE),
                     "free_until": _FOREVER if force else _text(now),
+                    "gone": of or "",
                     "id": lease.delegation_id,
                 },
             )
         )
 
-    def _is_gone(self, delegation: Delegation) -> bool:
-        """Return whether it can be seen from here that the process which holds the lease has ended."""
+    def _find_gone(self, delegation: Delegation) -> str | None:
+        """Return who holds the lease, if it can be seen from here that this process has ended."""
         rows = self._ask("SELECT holder FROM delegations WHERE id = :id", {"id": delegation.id})
-        return bool(rows) and is_gone(str(rows[0][0]))
+        holder = str(rows[0][0]) if rows else ""
+        return holder if is_gone(holder) else None
 
     def _leased(self, delegation: Delegation) -> JournalError:
         rows = self._ask("SELECT holder, leased_until FROM delegations WHERE id = :id", {"id": delegation.id})
@@ -219,16 +222,16 @@ class Journal:
     def _unlock_dead(self, delegation: Delegation) -> bool:
         """Take the owner's lock from a delegation whose process died while it was asking; return whether it was so."""
         other = self.find_lock_holder(delegation)
-        gone = isinstance(other, Delegation) and self._is_gone(other)
+        gone = self._find_gone(other) if isinstance(other, Delegation) else None
         return bool(
             self._database.run(
                 """
                 UPDATE delegations SET owner_lock = NULL, holder = NULL, leased_until = NULL
                 WHERE owner_lock = :lock AND state NOT IN ('handed_out', 'on_its_way')
-                    AND (leased_until IS NULL OR leased_until <= :free_until)
+                    AND (leased_until IS NULL OR leased_until <= :now OR holder = :gone)
                 RETURNING id
                 """,
-                {"lock": _lock(delegation), "free_until": _FOREVER if gone else _text(self._now())},
+                {"lock": _lock(delegation), "now": _text(self._now()), "gone": gone or ""},
             )
         )
 
