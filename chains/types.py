@@ -400,9 +400,17 @@ class Node(Protocol):
         ...
 
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
-        """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
+        """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
+
+        A rival that makes another call is not it, although it may have used the nonce.
+        """
         ...
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,6 +22,7 @@ from chains.family import verify_signed
 from chains.types import (
     AllowanceIntent,
     ApproveStep,
+    EvmFee,
     EvmTransaction,
     SentTransaction,
     Settlement,
@@ -176,7 +178,14 @@ async def _prepare(d: Delegation, index: int, context: Context) -> UnsignedTrans
     other = context.journal.load(plan.replaces.delegation_id)
     if other.next_step is None or not other.in_flight:
         return None
-    return await context.node.replace(_intent(d), approval.step, _unsigned(other.approvals[other.next_step]))
+    held = other.approvals[other.next_step]
+    if held.hash != plan.replaces.hash:
+        return None
+    made = await context.node.replace(_intent(d), approval.step, _unsigned(held))
+    if isinstance(made, EvmTransaction) and isinstance(approval.step.fee, EvmFee):
+        # The fee that was shown: what the network asks for may have risen since, and this one is swapped in as well.
+        return dataclasses.replace(made, fee=approval.step.fee)
+    return made
 
 
 async def sign(

@@ -12,15 +12,16 @@ from urllib.parse import urlsplit
 
 from chains.errors import ToolkitError
 from chains.ownership import format_statement
+from chains.types import ApproveStep
 from delegation.approval import RENEWED, approve
 from delegation.carrying import carrying, take_owner_lock
 from delegation.context import Context, check_context, check_network
 from delegation.errors import DelegationEndedError
 from delegation.intents import REFUSALS, find_bystander, find_outdated, require_not_over, supersede
 from delegation.leases import Lease
-from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, filled
+from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
 from delegation.pins import Asset
-from delegation.plan import check_request, find_asset, make_plan
+from delegation.plan import check_request, find_asset, intent_of, make_plan
 from delegation.review import look_again
 from delegation.submission import build_statement, tell_platform
 from delegation.verify import has_been_forgotten, verify_delegation
@@ -143,13 +144,28 @@ async def _make_plan(request: DelegationRequest, context: Context) -> tuple[Plan
     return await make_plan(request, asset, context.node, listed, at=context.now()), asset
 
 
+async def _price_replacement(d: Delegation, plan: Plan, replaces: Replaced, context: Context) -> Plan:
+    """Return the plan with the transaction that its first step takes the place of, and the fee that this takes."""
+    other = context.journal.load(replaces.delegation_id)
+    held = None if other.next_step is None else other.approvals[other.next_step].unsigned
+    if held is None or not other.in_flight:
+        return plan
+    made = await context.node.replace(intent_of(d.request, plan), plan.steps[0], held)
+    steps = (ApproveStep(plan.steps[0].amount, made.fee), *plan.steps[1:])
+    # What the chain allows now says nothing of what it will once the other has landed.
+    warnings = () if plan.before.allowance == plan.amount else plan.warnings
+    changes = {"replaces": replaces, "steps": steps, "max_cost": made.fee.max_cost, "warnings": warnings}
+    return plan.model_copy(update=changes)
+
+
 async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
     others, unreadable = context.journal.read_all(d)
     require_not_over(d, others)
     replaces = await take_owner_lock(d, context, lease)
     plan, asset = await _make_plan(d.request, context)
-    plan = plan.model_copy(update={"replaces": replaces})
+    if replaces is not None:
+        plan = await _price_replacement(d, plan, replaces, context)
     outdated = None if is_new and d.plan is None else find_outdated(d, plan, context.now(), unreadable)
     outdated = outdated or find_bystander(plan, context.now())
     if outdated is None:

@@ -25,7 +25,7 @@ from delegation.errors import (
     OwnerBusyError,
     UnknownDelegationError,
 )
-from delegation.leases import LEASE, Heart, Lease, name_holder, process_heart
+from delegation.leases import LEASE, Heart, Lease, is_gone, name_holder, process_heart
 from delegation.lifecycle import can_begin_as, states_before
 from delegation.migrations import VERSION, migrate, read_document
 from delegation.models import Delegation
@@ -132,33 +132,43 @@ class Journal:
         """
         self._require_writable()
         lease = Lease(self, delegation.id, self._name_holder())
-        now = self._now()
-        taken = self._database.run(
-            """
-            UPDATE delegations SET holder = :holder, leased_until = :until
-            WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until)
-            RETURNING id
-            """,
-            {
-                "holder": lease.holder,
-                "until": _text(now + LEASE),
-                "free_until": _FOREVER if force else _text(now),
-                "id": delegation.id,
-            },
-        )
-        if not taken:
+        if not self._take(lease, force=force) and not (self._is_gone(delegation) and self._take(lease, force=True)):
             raise self._leased(delegation)
         lease.start(self._heart)
         return lease
+
+    def _take(self, lease: Lease, *, force: bool) -> bool:
+        now = self._now()
+        return bool(
+            self._database.run(
+                """
+                UPDATE delegations SET holder = :holder, leased_until = :until
+                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until)
+                RETURNING id
+                """,
+                {
+                    "holder": lease.holder,
+                    "until": _text(now + LEASE),
+                    "free_until": _FOREVER if force else _text(now),
+                    "id": lease.delegation_id,
+                },
+            )
+        )
+
+    def _is_gone(self, delegation: Delegation) -> bool:
+        """Return whether it can be seen from here that the process which holds the lease has ended."""
+        rows = self._ask("SELECT holder FROM delegations WHERE id = :id", {"id": delegation.id})
+        return bool(rows) and is_gone(str(rows[0][0]))
 
     def _leased(self, delegation: Delegation) -> JournalError:
         rows = self._ask("SELECT holder, leased_until FROM delegations WHERE id = :id", {"id": delegation.id})
         if not rows:
             return UnknownDelegationError(f"The journal has no delegation {delegation.id!r}.")
         holder, until = (str(cell) for cell in rows[0])
+        process = holder.partition(" (")[0].partition(",")[0]
         return LeasedError(
-            f"Delegation {delegation.id} is being carried by {holder.partition(',')[0]}; nothing was done here.",
-            hint=f"Wait until it has ended, or stop it. If it was killed, its right ends at {until[11:19]} UTC.",
+            f"Delegation {delegation.id} is being carried by {process}; nothing was done here.",
+            hint=f"Wait until it has ended, or stop it. If it is gone, its right ends at {until[11:19]} UTC.",
             found=holder,
         )
 
@@ -204,15 +214,17 @@ class Journal:
 
     def _unlock_dead(self, delegation: Delegation) -> bool:
         """Take the owner's lock from a delegation whose process died while it was asking; return whether it was so."""
+        other = self.find_lock_holder(delegation)
+        gone = isinstance(other, Delegation) and self._is_gone(other)
         return bool(
             self._database.run(
                 """
                 UPDATE delegations SET owner_lock = NULL, holder = NULL, leased_until = NULL
                 WHERE owner_lock = :lock AND state NOT IN ('handed_out', 'on_its_way')
-                    AND (leased_until IS NULL OR leased_until <= :now)
+                    AND (leased_until IS NULL OR leased_until <= :free_until)
                 RETURNING id
                 """,
-                {"lock": _lock(delegation), "now": _text(self._now())},
+                {"lock": _lock(delegation), "free_until": _FOREVER if gone else _text(self._now())},
             )
         )
 
@@ -260,6 +272,10 @@ class Journal:
         """Return what was pinned for a subject at its first use, or None."""
         rows = self._ask("SELECT value FROM pins WHERE subject = :subject", {"subject": subject})
         return str(rows[0][0]) if rows else None
+
+    def list_pins(self) -> tuple[str, ...]:
+        """Return the subjects of all pins."""
+        return tuple(str(row[0]) for row in self._ask("SELECT subject FROM pins ORDER BY subject", {}))
 
     def set_pin(self, subject: str, value: str) -> None:
         """Pin a value, replacing an older one; raises `NewerVersionError` as `save` does."""

@@ -1,12 +1,14 @@
 """Leases: one process carries a delegation at a time, and one delegation of an owner asks for a signature at a time.
 
 A lease stands in the row of the journal: who holds it and until when. It is renewed while its process lives, so that
-what a killed process held is free a minute later, and nobody has to clear anything up.
+what a killed process held is free a minute later, or at once where it can be seen that the process is gone, and nobody
+has to clear anything up.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -28,11 +30,36 @@ BEAT: Final = LEASE / 3
 """How often a living process renews its leases."""
 
 _NUMBERS: Final = count(1)
+_HOLDER: Final = re.compile(r"process ([0-9]+) on (.+), [0-9]+", re.ASCII)
 
 
 def name_holder() -> str:
     """Return a name for one lease: the process, its machine, and a number that no other lease of the process has."""
-    return f"process {os.getpid()} on {socket.gethostname()}, {next(_NUMBERS)}"
+    return f"process {os.getpid()} on {_machine()}, {next(_NUMBERS)}"
+
+
+def is_gone(holder: str) -> bool:
+    """Return whether it can be seen from here that the process of a lease has ended."""
+    named = _HOLDER.fullmatch(holder)
+    if named is None or named[2] != _machine():
+        return False
+    try:
+        os.kill(int(named[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # it is there, and somebody else's
+    return False
+
+
+@cache
+def _machine() -> str:
+    """Return where process numbers mean what they mean here: a machine, or one container of it."""
+    try:
+        space = f" ({os.stat('/proc/self/ns/pid').st_ino})"
+    except OSError:
+        space = ""  # no Linux, where a machine has one space of process numbers
+    return f"{socket.gethostname()}{space}"
 
 
 class Heart(Protocol):

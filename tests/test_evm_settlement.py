@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
-from eth_account import Account
+from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, deploy_contracts, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
@@ -22,96 +21,18 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.evm import nonces, watch
-from chains.evm.addresses import parse_address
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
 from chains.types import (
     AllowanceIntent,
     ApproveStep,
-    EvmFee,
     EvmTransaction,
     SentTransaction,
     SignedTransaction,
     Token,
 )
 from delegation.sandbox import Sandbox
-from delegation.sandbox.artifacts import encode_creation
-from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import RunningNode, start_anvil
-
-UNKNOWN_HASH = "0x" + "ab" * 32
-# A local chain mines what is sent to it and no more, so that no block would ever lie on the last approval.
-ETHEREUM = replace(get_chain("ethereum"), settle_depth=1)
-FEE = EvmFee(gas_limit=100_000, max_fee_per_gas=20 * 10**9, max_priority_fee_per_gas=10**9)
-
-
-class Between:
-    """A real connection on which something happens just before some questions."""
-
-    def __init__(self, rpc: HttpRpc, **before: Callable[[Params], Awaitable[None]]) -> None:
-        self._rpc = rpc
-        self._before = before
-        self.asked: list[str] = []
-        self.calls = 0
-
-    async def request(self, method: str, params: Params = ()) -> Any:
-        self.calls += 1
-        self.asked.append(method)
-        if method in self._before:
-            await self._before[method](params)
-        return await self._rpc.request(method, params)
-
-    async def aclose(self) -> None:
-        await self._rpc.aclose()
-
-
-@dataclass
-class Lab:
-    """A chain of our own with a token, and an owner with gas."""
-
-    rpc: HttpRpc
-    node: EvmNode
-    token: Token
-    spender: str
-    owner: str
-    key: str
-
-    def intent(self, amount: int = 5000) -> AllowanceIntent:
-        return AllowanceIntent(self.token, self.owner, self.spender, amount)
-
-    def sign(self, unsigned: EvmTransaction) -> SignedTransaction:
-        return sign(unsigned, self.key)
-
-    async def prepare(self, amount: int = 5000, fee: EvmFee = FEE) -> EvmTransaction:
-        return await self.node.prepare(self.intent(amount), ApproveStep(amount, fee))
-
-    async def settle(self, unsigned: EvmTransaction, sent: Any, amount: int = 5000, timeout: float = 20) -> Any:  # noqa: ASYNC109
-        return await self.node.settle(self.intent(amount), ApproveStep(amount, FEE), unsigned, sent, timeout=timeout)
-
-    async def mine(self) -> None:
-        await self.rpc.request("evm_mine")
-
-    async def hold_mining(self, hold: bool = True) -> None:
-        await self.rpc.request("evm_setAutomine", [not hold])
-
-
-def sign(unsigned: EvmTransaction, key: str, **changes: Any) -> SignedTransaction:
-    signed = Account.sign_transaction(
-        {
-            "type": 2,
-            "chainId": unsigned.chain_id,
-            "nonce": unsigned.nonce,
-            "to": unsigned.to,
-            "value": 0,
-            "data": unsigned.data,
-            "gas": unsigned.fee.gas_limit,
-            "maxFeePerGas": unsigned.fee.max_fee_per_gas,
-            "maxPriorityFeePerGas": unsigned.fee.max_priority_fee_per_gas,
-        }
-        | changes,
-        key,
-    )
-    return SignedTransaction("0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex())
 
 
 @pytest.fixture(scope="module")
@@ -122,29 +43,13 @@ def anvil() -> Iterator[RunningNode]:
 
 @pytest.fixture(scope="module")
 async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    """A token with the zero-first rule, and another contract to be the spender."""
-    rpc = HttpRpc(anvil.rpc_url)
-    accounts = await rpc.request("eth_accounts")
-    receipts = [
-        await transact(rpc, {"from": accounts[0], "data": encode_creation(name, "constructor()")})
-        for name in ("TetherLike", "UsdcLike")
-    ]
-    await rpc.aclose()
-    token, spender = (parse_address(receipt["contractAddress"]) for receipt in receipts)
-    return token, spender
+    return await deploy_contracts(anvil.rpc_url)
 
 
 @pytest.fixture
 async def lab(anvil: RunningNode, contracts: tuple[str, str]) -> AsyncIterator[Lab]:
-    rpc = HttpRpc(anvil.rpc_url)
-    account = Account.create()
-    await rpc.request("anvil_setBalance", [account.address, hex(10**18)])
-    token, spender = contracts
-    owner_key = "0x" + account.key.hex()
-    yield Lab(rpc, EvmNode(ETHEREUM, rpc), Token("USDT", token, 6), spender, account.address, owner_key)
-    await rpc.request("anvil_dropAllTransactions")
-    await rpc.request("evm_setAutomine", [True])
-    await rpc.aclose()
+    async with open_lab(anvil.rpc_url, contracts) as lab:
+        yield lab
 
 
 async def test_sending_the_same_bytes_again_is_harmless_before_and_after_mining(lab: Lab) -> None:

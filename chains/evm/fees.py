@@ -95,7 +95,7 @@ async def _history_estimate(rpc: Rpc, call: dict[str, str], tip_cap: int) -> _Es
     """Return the node's gas estimate, the next block's base fee and the median of the median tips of recent blocks."""
     try:
         gas, answer = await together(
-            rpc.request("eth_estimateGas", [call]),
+            rpc.request("eth_estimateGas", [call, "latest"]),
             rpc.request("eth_feeHistory", [hex(_HISTORY_BLOCKS), "latest", [_PERCENTILE]]),
         )
     except RpcError as error:

@@ -239,10 +239,15 @@ class EvmNode:
         return None
 
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
-        return await nonces.find_approval(self.rpc, intent, step, _evm(unsigned))
+        return await nonces.find_approval(self.rpc, intent, step, _evm(unsigned), rivals)
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:
         """Return whether the nonce of this transaction is still free in the newest block."""

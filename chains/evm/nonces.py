@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from chains.errors import ContradictionError, NodeError, RpcError, TransactionPendingError
@@ -12,7 +13,7 @@ from chains.evm.codec.approval_logs import topic_of
 from chains.evm.codec.erc20 import APPROVAL_TOPIC, encode_approve
 from chains.evm.codec.transactions import DEPOSIT, decode_transaction, encode_transaction, transactions_root
 from chains.rpc import Rpc
-from chains.types import AllowanceIntent, ApproveStep, EvmTransaction
+from chains.types import AllowanceIntent, ApproveStep, EvmTransaction, Rival, UnsignedTransaction
 
 # An approval is looked for this far back at most, window by window.
 _WINDOW: Final = 5_000
@@ -72,17 +73,19 @@ async def has_pending(rpc: Rpc, unsigned: EvmTransaction) -> bool:
     return pending > max(mined, unsigned.nonce)
 
 
-async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction) -> str | None:
+async def find_approval(
+    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, rivals: Sequence[Rival] = ()
+) -> str | None:
     """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
 
     That is a transaction of the owner that holds an `Approval` of this owner, spender and token, and either has the
-    nonce of `unsigned`, or a later one and identical calldata. Looks back to where the nonce was still free, but at
-    most 100,000 blocks.
+    nonce of `unsigned`, or a later one and identical calldata; and none of the `rivals` that make another call. Looks
+    back to where the nonce was still free, but at most 100,000 blocks.
 
     Raises `TransactionPendingError` while the owner has a pending transaction that may be it, and `NodeError` where the
     node's history does not reach far enough to tell.
     """
-    found = None if await is_nonce_free(rpc, unsigned) else await find_mined(rpc, intent, step, unsigned)
+    found = None if await is_nonce_free(rpc, unsigned) else await find_mined(rpc, intent, step, unsigned, rivals)
     if found is None and await has_pending(rpc, unsigned):
         raise TransactionPendingError(
             f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
@@ -92,7 +95,9 @@ async def find_approval(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, un
     return found
 
 
-async def find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction) -> str | None:
+async def find_mined(
+    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, rivals: Sequence[Rival] = ()
+) -> str | None:
     """Search the chain for the approval from its newest block back to where the nonce was still free."""
     newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
     last = newest - _WINDOW * _WINDOWS
@@ -100,7 +105,7 @@ async def find_mined(rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsig
     while newest > last:
         oldest = max(0, newest - window + 1)
         try:
-            found = await _find_in_window(rpc, intent, step, unsigned, oldest, newest)
+            found = await _find_in_window(rpc, intent, step, unsigned, rivals, oldest, newest)
         except RpcError:
             # Nodes limit how many blocks, or how many logs, one question may span, each in its own words.
             if window == 1:
@@ -128,7 +133,13 @@ async def _was_nonce_free(rpc: Rpc, unsigned: EvmTransaction, block: int) -> boo
 
 
 async def _find_in_window(
-    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, oldest: int, newest: int
+    rpc: Rpc,
+    intent: AllowanceIntent,
+    step: ApproveStep,
+    unsigned: EvmTransaction,
+    rivals: Sequence[Rival],
+    oldest: int,
+    newest: int,
 ) -> str | None:
     owner, spender = parse_address(intent.owner), parse_address(intent.spender)
     wanted = {
@@ -140,16 +151,27 @@ async def _find_in_window(
     calldata = encode_approve(spender, step.amount)
     logs = parse_list("eth_getLogs", await rpc.request("eth_getLogs", [wanted]))
     hashes = [parse_hash("transactionHash", parse_object("log", log).get("transactionHash")) for log in logs]
+    others = [rival for rival in rivals if _calls(rival.unsigned) != _calls(unsigned)]
+    told = {rival.hash for rival in others if rival.hash is not None}
+    untold = [_calls(rival.unsigned) for rival in others if rival.hash is None]
     # Spending can emit Approval too, so the transaction and not the log decides.
     for hash_ in dict.fromkeys(reversed(hashes)):
         answer = await rpc.request("eth_getTransactionByHash", [hash_])
-        if answer is None:
+        if answer is None or hash_ in told:
             continue
         transaction = parse_object("eth_getTransactionByHash", answer)
         if str(transaction.get("from")).lower() != owner.lower():
             continue
         nonce = parse_quantity("nonce", transaction.get("nonce"))
-        same_call = str(transaction.get("input")).lower() == "0x" + calldata.hex()
+        called = str(transaction.get("to")).lower(), str(transaction.get("input")).lower()
+        if called in untold:
+            continue
+        same_call = called[1] == "0x" + calldata.hex()
         if nonce == unsigned.nonce or (nonce > unsigned.nonce and same_call):
             return hash_
     return None
+
+
+def _calls(unsigned: UnsignedTransaction) -> tuple[str, str] | None:
+    """Return what a transaction calls, and with which data, as a node spells them."""
+    return (unsigned.to.lower(), unsigned.data.lower()) if isinstance(unsigned, EvmTransaction) else None

@@ -36,6 +36,9 @@ async def replace_transaction(
         to, data = token, encode_approve(spender, step.amount)
     made = replace(old, to=to, data="0x" + data.hex())
     fee = await _estimate(rpc, policy, old, made, intent.options.max_fee_cap)
+    if step is not None:
+        # Nodes estimate on top of what is on its way, whose place this takes: without it more gas may be needed.
+        fee = replace(fee, gas_limit=max(fee.gas_limit, old.fee.gas_limit))
     made = replace(made, fee=_raise(old.fee, fee, policy, intent.options.max_fee_cap))
     balance = parse_quantity("eth_getBalance", await rpc.request("eth_getBalance", [owner, "latest"]))
     require_gas(chain, owner, made.fee.max_cost, balance)

@@ -170,9 +170,15 @@ class SolanaNode:
         return await settlement.get_time_left(self._rpc, _solana(unsigned))
 
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
         """Return the newest successful transaction that made this step since it was prepared, or None."""
+        del rivals
         return await settlement.find_approval(self._rpc, intent, step, _solana(unsigned))
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:

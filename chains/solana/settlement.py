@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _BLOCKHASH_LIFETIME: Final = 150  # blocks; MAX_PROCESSING_AGE of the runtime
 _BLOCK_TIME: Final = timedelta(seconds=0.4)  # DEFAULT_MS_PER_SLOT of the runtime
+_BLOCK_NOT_AVAILABLE: Final = -32004  # JSON_RPC_SERVER_ERROR_BLOCK_NOT_AVAILABLE
+_BLOCK_ATTEMPTS: Final = 25
 _RESEND_AFTER: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
@@ -286,9 +288,31 @@ async def _is_newer(rpc: Rpc, landed: Inclusion, unsigned: SolanaTransaction) ->
     """Return whether a transaction was made after `unsigned` was prepared."""
     if str(landed.message.recent_blockhash) == unsigned.blockhash:
         return True
-    config = {"transactionDetails": "none", "rewards": False, "maxSupportedTransactionVersion": 0}
-    height = take(await rpc.request("getBlock", [landed.slot, config]), int, "blockHeight")
-    return height > unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
+    return await _get_height(rpc, landed.slot) > unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
+
+
+async def _get_height(rpc: Rpc, slot: int) -> int:
+    """Return the block height of a slot; a block that was confirmed just now is not served by every node at once."""
+    config = {
+        "transactionDetails": "none",
+        "rewards": False,
+        "maxSupportedTransactionVersion": 0,
+        "commitment": "confirmed",
+    }
+    for _ in range(_BLOCK_ATTEMPTS):
+        try:
+            block = await rpc.request("getBlock", [slot, config])
+        except RpcError as error:
+            if error.code != _BLOCK_NOT_AVAILABLE:
+                raise
+            block = None
+        if block is not None:
+            return take(block, int, "blockHeight")
+        await asyncio.sleep(_BLOCK_TIME.total_seconds())
+    raise NodeError(
+        f"The node does not serve the block of slot {slot}, which it says is confirmed.",
+        hint="Nothing was lost. Run it again in a minute, or name another node.",
+    )
 
 
 def _makes_approval(message: VersionedMessage, unsigned: SolanaTransaction) -> bool:
