@@ -84,5 +84,7 @@ for line in sys.stdin:
         asyncio.run(carry_until_killed(given))
         os._exit(0)
     if given["moment"] is not None:
-        threading.Timer(given["moment"], kill, (child,)).start()
+        timer = threading.Timer(given["moment"], kill, (child,))
+        timer.daemon = True
+        timer.start()
     threading.Thread(target=report, args=(given["job"], child)).start()
