@@ -35,12 +35,19 @@ from delegation.errors import InvalidRequestError
 from delegation.intents import require_not_over, supersede
 from delegation.journal import Journal
 from delegation.lifecycle import Event
-from delegation.models import Approval, Attempt, Delegation, Ending, Replaced, filled
+from delegation.models import Approval, ApprovalState, Attempt, Delegation, Ending, Replaced, filled
 from delegation.plan import intent_of
 
 _REBUILDS: Final = 3
 # How much older the journal may say that a hash was last seen than it was: it is written at most this often.
 _SEEN_EVERY: Final = timedelta(seconds=20)
+
+# Of the blocks that a reorganisation took away one may have held a step and another the next one: both are sent again.
+_SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "planned": "settle_step",
+    "handed_out": "settle_before_asked",
+    "on_its_way": "settle_before_sent",
+}
 
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
@@ -333,9 +340,9 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
 
 def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Context) -> Delegation:
     """Keep the proof that a step took effect; what was told of another transaction has to be told anew."""
-    event: Event = "settle_step"
+    event: Event = _SETTLED_BEFORE[d.approvals[index + 1].state] if index + 1 < len(d.approvals) else "settle"
     stations: dict[str, Any] = {}
-    if index == len(d.approvals) - 1:
+    if event == "settle":
         event = "settle_alone" if d.request.chain_only else "settle"
         if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
             event = "settle_told"
