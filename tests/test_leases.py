@@ -9,9 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from journal_lab import OWNER, in_state, make_delegation, query, save_in_order
@@ -447,8 +447,8 @@ class FastClock(datetime):
     """The clock of a machine that is an hour ahead."""
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:
-        return datetime.now(tz) + timedelta(hours=1)
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls.fromtimestamp(time.time() + 3600, tz)
 
 
 def test_with_machines_whose_clocks_differ_that_of_postgresql_counts(
