@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,17 @@ async def handed_out(line: Line, amount: str = "900") -> Delegation:
     d = await carry(line.new(amount), replace(line.context, wallet=None))
     assert d.state == "handed_out"
     return d
+
+
+@asynccontextmanager
+async def no_mining(line: Line) -> AsyncIterator[None]:
+    """Keep what is sent in the mempool, and mine it at the end."""
+    await line.rpc.request("evm_setAutomine", [False])
+    try:
+        yield
+    finally:
+        await line.rpc.request("evm_setAutomine", [True])
+        await line.rpc.request("evm_mine")
 
 
 async def use_nonce(line: Line) -> str:
@@ -255,6 +267,24 @@ async def test_what_was_found_dropped_and_is_handed_out_again_is_given_up(sandbo
         await require_abandoned(line, line.only(), "No node knew")
 
 
+async def test_a_wallet_that_is_asked_again_after_a_dropped_hash_may_send_after_all(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock, settle_timeout=0.1) as line:
+        d = await say_hash(line, "0x" + "ab" * 32)
+        clock.ahead = timedelta(seconds=125)
+        with pytest.raises(TransactionDroppedError):
+            await carry(d, line.context)
+
+        async def die(_: dict[str, Any]) -> str:
+            raise CrashError
+
+        with pytest.raises(CrashError):
+            await carry(line.only(), replace(line.context, wallet=SendingWallet(line.owner, "evm", die)))
+        await require_refusal(line, line.only(), "may still send it", "Cancel it")
+
+
 async def say_hash(line: Line, hash_: str) -> Delegation:
     """Return a delegation whose wallet sent nothing and says that it sent this."""
 
@@ -300,9 +330,12 @@ async def test_what_is_being_replaced_is_not_given_up_and_what_was_cancelled_has
 ) -> None:
     async with open_line(sandbox, tmp_path, "linea") as line:
         d = await stopped(line, "waiting for")
-        faster = await speed_up(d, line.context)
-        await require_refusal(line, faster, "may still take effect", "Cancel it")
-        ended = await cancel(faster, line.context)
+        async with no_mining(line):
+            faster = await speed_up(d, line.context)
+            await require_refusal(line, faster, "may still take effect", "Cancel it")
+            with pytest.raises(CrashError):
+                await cancel(faster, replace(line.context, progress=die_at("waiting for")))
+        ended = await carry(line.only(), line.context)
         assert ended.state == "cancelled"
         with pytest.raises(DelegationEndedError):
             await abandon(ended, line.context)
@@ -314,13 +347,16 @@ async def test_what_waits_to_be_cancelled_is_given_up_only_if_the_cancellation_u
 ) -> None:
     async with open_line(sandbox, tmp_path, "linea") as line:
         d = await stopped(line, "waiting for")
-        with pytest.raises(CrashError):
-            await cancel(d, replace(line.context, progress=die_at("waiting for")))
-        cancelling = line.only()
-        await require_refusal(line, cancelling, "may still take effect", "Cancel it")
-        sent = (cancelling if winner == "the cancellation" else d).approvals[0].sent
+        sent = d.approvals[0].sent
         assert isinstance(sent, SignedTransaction)
-        await line.broadcast(sent.raw)
+        async with no_mining(line):
+            with pytest.raises(CrashError):
+                await cancel(d, replace(line.context, progress=die_at("waiting for")))
+            cancelling = line.only()
+            await require_refusal(line, cancelling, "may still take effect", "Cancel it")
+            if winner == "the approval":
+                await line.rpc.request("anvil_dropTransaction", [cancelling.approvals[0].hash])
+                await line.broadcast(sent.raw)
         if winner == "the cancellation":
             await require_abandoned(line, cancelling, "used up by nothing")
         else:
