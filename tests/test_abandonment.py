@@ -205,6 +205,15 @@ async def settled(line: Line, allowance: int) -> None:
     raise AssertionError("the chain does not hold it")
 
 
+async def confirmed(line: Line, signature: str) -> None:
+    for _ in range(300):
+        (status,) = (await line.rpc.request("getSignatureStatuses", [[signature]]))["value"]
+        if status is not None and status["confirmationStatus"] != "processed":
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the node does not list it")
+
+
 async def test_what_is_signed_and_was_never_sent_is_not_sent_by_giving_it_up(line: Line) -> None:
     d = await stopped(line, "waiting for")
     await require_refusal(line, d, "may still take effect", "Cancel it")
@@ -229,6 +238,7 @@ async def test_what_took_effect_is_not_given_up(sandbox: Sandbox, tmp_path: Path
         await line.context.node.send(sent)
         await settled(line, 900 * UNIT)
         if network == "solana":
+            await confirmed(line, sent.hash)
             d = expire(line, d)
         await require_refusal(line, d, f"{sent.hash} took effect", "revoke afterwards")
 
@@ -375,6 +385,21 @@ async def test_a_revocation_is_not_given_up_once_the_grant_that_it_was_to_replac
         await require_refusal(line, revocation, f"{sent.hash}, which it was to replace, took effect", "Carry it on")
         assert (await carry(revocation, line.context)).state == "done"
         assert await line.allowance() == 0
+
+
+async def test_what_was_to_be_cancelled_with_a_revocation_counts_while_its_hash_is_known(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea", agree_again=lambda outdated: None) as line:
+        with pytest.raises(CrashError):
+            await carry(line.new("900", currency="usdt"), replace(line.context, progress=die_at("waiting for")))
+        bystander = line.only().approvals[0].sent
+        revocation = await stopped(line, "waiting for", "0")
+        asked = await speed_up(revocation, replace(line.context, wallet=None))
+        assert asked.state == "handed_out"
+        assert isinstance(bystander, SignedTransaction)
+        await line.broadcast(bystander.raw)
+        await require_refusal(line, asked, f"{bystander.hash} took effect or may still do so", "Carry it on")
 
 
 async def test_an_allowance_in_force_is_not_given_up_until_it_is_spent(line: Line) -> None:
