@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
 
-from chains.errors import NodeError, SignatureMismatchError, TransactionDroppedError, TransactionPendingError
+from chains.errors import (
+    NodeError,
+    SignatureMismatchError,
+    TransactionDroppedError,
+    TransactionPendingError,
+    UnexpectedAllowanceError,
+)
 from chains.family import open_node
 from chains.types import SignedTransaction, SolanaTransaction
 from chains.wallets import SendingWallet
@@ -332,6 +338,10 @@ async def test_what_a_wallet_allowed_beyond_what_it_was_asked_for_is_not_given_u
     d = line.only()
     with pytest.raises(StillHarmfulError, match=r"another|instead"):
         await abandon(d, line.context)
+    with pytest.raises(UnexpectedAllowanceError):
+        await carry(d, replace(line.context, settle_timeout=60))
+    assert line.only().state == "handed_out", "what it made is known and counts no more as the answer"
+    await require_refusal(line, line.only(), "the chain allows 1000000000000000000000000 USDC, more than", "Revoke it")
     assert await line.allowance() == 10**30
 
 
