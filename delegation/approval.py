@@ -347,7 +347,8 @@ def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Con
         if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
             event = "settle_told"
         else:
-            stations = RENEWED
+            # What the platform forgot, and would not hear again, was the other one.
+            stations = RENEWED | ({"forgotten": None, "stays_told": False} if d.told else {})
     return keep_approval(d, index, context, event, settlement=settlement, stations=stations)
 
 
