@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
+from stuck_lab import held
 
 from chains.errors import NodeError, SignatureMismatchError, TransactionDroppedError, TransactionPendingError
 from chains.family import open_node
@@ -300,8 +301,9 @@ async def test_what_is_being_replaced_is_not_given_up_and_what_was_cancelled_has
 ) -> None:
     async with open_line(sandbox, tmp_path, "linea") as line:
         d = await stopped(line, "waiting for")
-        faster = await speed_up(d, line.context)
-        await require_refusal(line, faster, "may still take effect", "Cancel it")
+        async with held(line):
+            faster = await speed_up(d, line.context)
+            await require_refusal(line, faster, "may still take effect", "Cancel it")
         ended = await cancel(faster, line.context)
         assert ended.state == "cancelled"
         with pytest.raises(DelegationEndedError):
