@@ -25,7 +25,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.types import SentTransaction, SignedTransaction
-from delegation.approval import keep_sent, look_for
+from delegation.approval import keep_found, look_for
 from delegation.carrying import carrying
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError, StillHarmfulError
@@ -85,7 +85,7 @@ async def _find_why_asked_is_harmless(d: Delegation, index: int, context: Contex
         raise _harmful(d, error.message, _CANCEL) from error
     if made is not None:
         with carrying(d, context, force=True):
-            keep_sent(context.journal, d, index, made, context.now())
+            keep_found(d, index, made, context)
         raise _harmful(d, f"the wallet made this approval: {made.hash}.", _CARRY_ON)
     approval = d.approvals[index]
     await _require_unknown(d, approval, context)

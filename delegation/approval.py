@@ -118,7 +118,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     unsigned = _unsigned(approval)
     can_land, made = await look_for(d, index, context)
     if made is not None:
-        _keep_found(d, index, made, context)
+        keep_found(d, index, made, context)
         raise InvalidRequestError(
             f"The wallet did make this approval: {made.hash}.",
             hint=f"Carry delegation {d.id} on to its end. To take it back, revoke afterwards.",
@@ -154,7 +154,7 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
         context.progress("approval", f"{_label(d, index)}: looking for what the wallet sent")
         can_land, made = await look_for(d, index, context)
         if made is not None:
-            return _keep_found(d, index, made, context)
+            return keep_found(d, index, made, context)
         if not can_land:
             if approval.cancelling:
                 return cancelled(d, context, "Its nonce was used, and not by an approval of this delegation.")
@@ -282,7 +282,7 @@ def _does_nothing(unsigned: UnsignedTransaction) -> bool:
     return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
 
 
-def _keep_found(d: Delegation, index: int, made: SentTransaction, context: Context) -> Delegation:
+def keep_found(d: Delegation, index: int, made: SentTransaction, context: Context) -> Delegation:
     """Keep what was found on the chain; of a cancellation it is the approval that was to be cancelled."""
     if d.approvals[index].cancelling:
         return _keep_winner(d, index, made.hash, context)
@@ -350,7 +350,8 @@ def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Con
         if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
             event = "settle_told"
         else:
-            stations = RENEWED
+            # What the platform forgot, and would not hear again, was the other one.
+            stations = RENEWED | ({"forgotten": None, "stays_told": False} if d.told else {})
     return keep_approval(d, index, context, event, settlement=settlement, stations=stations)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
+from stuck_lab import held
 
 from chains.errors import (
     NodeError,
@@ -359,6 +360,22 @@ async def test_what_is_being_replaced_is_not_given_up_and_what_was_cancelled_has
         assert ended.state == "cancelled"
         with pytest.raises(DelegationEndedError):
             await abandon(ended, line.context)
+
+
+async def test_an_approval_that_was_mined_before_an_app_signed_its_cancellation_is_not_given_up(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea") as line:
+        d = await stopped(line, "waiting for")
+        asked = await cancel(d, replace(line.context, wallet=None))
+        assert (asked.state, asked.approvals[0].cancelling) == ("handed_out", True)
+        sent = d.approvals[0].sent
+        assert isinstance(sent, SignedTransaction)
+        await line.broadcast(sent.raw)
+        with pytest.raises(StillHarmfulError, match=sent.hash):
+            await abandon(asked, line.context)
+        done = await carry(line.only(), line.context)
+        assert (done.state, done.approvals[0].hash, await line.allowance()) == ("done", sent.hash, 900 * UNIT)
 
 
 @pytest.mark.parametrize("winner", ["the cancellation", "the approval"])

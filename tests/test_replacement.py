@@ -30,12 +30,12 @@ from stuck_lab import (
     with_wallet,
 )
 
-from chains.errors import FeeTooHighError, TransactionPendingError, WalletRefusedError
+from chains.errors import FeeTooHighError, TransactionPendingError, TransactionReplacedError, WalletRefusedError
 from chains.evm import watch
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import EvmFee, EvmTransaction, SignedTransaction
-from delegation import Context, Delegation, answer, awaiting, carry
+from delegation import Context, Delegation, answer, awaiting, carry, new_delegation
 from delegation.context import Replacement
 from delegation.errors import (
     DeclinedError,
@@ -46,7 +46,8 @@ from delegation.errors import (
 )
 from delegation.intents import OutdatedPlan
 from delegation.journal import open_journal
-from delegation.models import Attempt
+from delegation.models import Attempt, Station
+from delegation.plan import find_asset
 from delegation.replacement import cancel, speed_up
 from delegation.sandbox import Sandbox
 
@@ -406,12 +407,14 @@ async def stuck_grant(line: Line, before: int, step: int, context: Context) -> D
     return d
 
 
-async def check_revoked(line: Line, first: Delegation, done: Delegation, *, signed: int) -> None:
-    """Check that the revocation ended with allowance 0, told once, and that what it replaced ended by it."""
+async def check_revoked(
+    line: Line, first: Delegation, done: Delegation, *, signed: int, by: Delegation | None = None
+) -> None:
+    """Check that the revocation ended with allowance 0, told once, and that what it replaced ended by it, or `by`."""
     await check_done(line, done, signed=signed, allowance=0)
     ended = line.context.journal.load(first.id)
     assert ended.ended is not None
-    assert (ended.state, ended.ended.by) == ("superseded", done.id)
+    assert (ended.state, ended.ended.by) == ("superseded", (by or done).id)
     with pytest.raises(DelegationEndedError):
         await carry(ended, line.context)
     assert await line.count_signed() == signed
@@ -710,6 +713,26 @@ async def test_a_transaction_of_another_token_is_cancelled_with_a_revoke_only_if
         await check_revoked(line, first, done, signed=2)
 
 
+async def test_a_transaction_for_another_spender_is_named_too_and_cancelled_only_if_its_owner_agrees(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line, held(line):
+        first = await pending(line.new("5000"), quick(line))
+        other = line.known.tokens["usdt"].address
+        await line.platform.ask("POST", "/sandbox/config", {"network": "base", "delegationContract": other})
+        line.context.pins.trust(find_asset(await line.context.gateway.get_networks(), "base", "usdc"))
+        request = line.request("0", chain_only=True)
+        with pytest.raises(OutdatedPlanError, match=f"allows 5000 USDC to {line.known.delegation_contract}"):
+            await carry(new_delegation(request, line.context), quick(line))
+        assert line.context.journal.load(first.id) == first
+        revoke = await pending(line.only(), quick(line, agree_again=lambda _: None))
+        await mine(line)
+        assert (await carry(revoke, line.context)).state == "done"
+        assert not await is_mined(line, hash_of_step(first))
+        assert await line.allowance() == 0
+        assert line.context.journal.load(first.id).state == "superseded"
+
+
 async def test_where_the_transaction_of_another_token_wins_the_revoke_takes_the_next_nonce(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -720,6 +743,60 @@ async def test_where_the_transaction_of_another_token_wins_the_revoke_takes_the_
         await mine_instead(line, bytes_of(first))
         await line.rpc.request("evm_setAutomine", [True])
         await check_revoked(line, first, await carry(revoke, never_asked(line.context)), signed=3)
+
+
+async def test_a_process_that_still_waits_for_the_first_stops_when_the_revoke_has_taken_its_place(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea") as line, held(line):
+        waits = asyncio.Event()
+
+        def hear(_: Station, words: str) -> None:
+            if "waiting for" in words:
+                waits.set()
+
+        waiting = asyncio.create_task(carry(line.new("5000"), replace(line.context, progress=hear)))
+        await waits.wait()
+        first = line.only()
+        journal = open_journal(line.journal)
+        revoke = await pending(line.new("0"), quick(line, journal=journal))
+        await mine(line)
+        done = await carry(revoke, replace(line.context, journal=journal))
+        journal.close()
+        with pytest.raises((JournalConflictError, TransactionReplacedError)):
+            await waiting
+        assert not await is_mined(line, hash_of_step(first))
+        await check_revoked(line, first, done, signed=1)
+
+
+@pytest.mark.parametrize("winner", [0, 1, 2])
+async def test_a_revoke_that_is_stuck_too_is_replaced_by_the_next_revoke(
+    sandbox: Sandbox, tmp_path: Path, winner: int
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea") as line, held(line):
+        grant = await pending(line.new("5000"), quick(line))
+        revokes = [await pending(line.new("0"), quick(line)) for _ in range(2)]
+        assert [one.sent for one in revokes[1].approvals[0].earlier] == [
+            one.approvals[0].sent for one in (grant, revokes[0])
+        ]
+        await mine_instead(line, bytes_of([grant, *revokes][winner]))
+        await line.rpc.request("evm_setAutomine", [True])
+        done = await carry(revokes[1], never_asked(line.context))
+        signed = 2 if winner == 0 else 1
+        await check_revoked(line, grant, done, signed=signed, by=revokes[0])
+        await check_revoked(line, revokes[0], done, signed=signed)
+
+
+async def test_a_cancellation_that_is_stuck_too_is_replaced_by_a_revoke(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "ethereum", "usdt") as line, held(line):
+        grant = await pending(line.new("5000"), quick(line))
+        with pytest.raises(TransactionPendingError):
+            await cancel(grant, quick(line))
+        revoke = await pending(line.new("0"), quick(line))
+        assert len(revoke.approvals[0].earlier) == 2
+        await mine_instead(line, bytes_of(grant))
+        await line.rpc.request("evm_setAutomine", [True])
+        await check_revoked(line, grant, await carry(revoke, never_asked(line.context)), signed=2)
 
 
 class ForgetfulRpc:

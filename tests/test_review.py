@@ -20,6 +20,7 @@ from delegation.errors import (
     DelegationEndedError,
     OutdatedPlanError,
     PinMismatchError,
+    RejectedError,
 )
 from delegation.pins import Asset, Pins
 from delegation.plan import find_asset
@@ -298,7 +299,7 @@ async def forget(line: Line, *, transactions: bool = True) -> None:
 async def test_a_platform_that_has_forgotten_a_wallet_is_told_again_without_another_approval(
     sandbox: Sandbox, tmp_path: Path, network: str
 ) -> None:
-    async with open_line(sandbox, tmp_path, network) as line:
+    async with open_line(sandbox, tmp_path, network, list_timeout=0.5) as line:
         first = await line.carry("5000")
         await forget(line)
         assert await line.listed() is None
@@ -317,11 +318,13 @@ async def test_a_platform_that_has_forgotten_a_wallet_is_told_again_without_anot
 async def test_a_platform_that_refuses_to_be_told_again_is_asked_once_and_that_is_said_once(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    async with open_line(sandbox, tmp_path, "linea") as line:
+    async with open_line(sandbox, tmp_path, "linea", list_timeout=0.5) as line:
         first = await line.carry("5000")
         await forget(line, transactions=False)
-        with pytest.raises(ConflictError, match="already used"):
+        with pytest.raises(ConflictError, match=r"has forgotten this wallet.*already used") as said:
             await carry(first, never_asked(line.context))
+        assert "grant the amount anew" in said.value.hint
+        assert said.value.status == 409
         refused = line.only()
         assert (refused.stays_told, refused.told, refused.approvals) == (True, True, first.approvals)
         done = await carry(refused, never_asked(line.context))
@@ -333,10 +336,30 @@ async def test_a_platform_that_refuses_to_be_told_again_is_asked_once_and_that_i
         assert await line.count_signed() == 1
 
 
+async def test_what_was_made_anew_after_the_platform_forgot_is_not_taken_for_told_when_it_is_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base", list_timeout=0.5) as line:
+        await mine(line)
+        first = await line.carry("5000")
+        await forget(line)
+        told_again = await carry(first, line.context)
+        await roll_back(line, 1)
+        await line.send_directly("0x", to=line.owner)
+        with pytest.raises(TransactionReplacedError):
+            await carry(told_again, line.context)
+        await line.platform.misbehave(POST_APPROVAL, status=400, body={"message": "Invalid sigMessage"})
+        with pytest.raises(RejectedError, match="Invalid sigMessage"):
+            await carry(line.only(), replace(line.context, agree_again=lambda _: None))
+        refused = line.only()
+        assert (refused.state, refused.told, refused.stays_told) == ("approved", False, False)
+        await check_done(line, await carry(refused, line.context), signed=2, proofs=3)
+
+
 async def test_a_platform_that_forgot_is_told_of_what_is_in_force_and_of_nothing_older_or_gone(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    async with open_line(sandbox, tmp_path, "base") as line:
+    async with open_line(sandbox, tmp_path, "base", list_timeout=0.5) as line:
         older = await line.carry("5000")
         newer = await line.carry("6000")
         await forget(line)
