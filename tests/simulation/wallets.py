@@ -1,0 +1,179 @@
+"""The keys of one life, and the owner's wallets: one that signs, one that signs and sends by itself, and another app.
+
+What is signed for a delegation is noted in `Ledger`, so that what the chain holds can be told apart afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from coincurve import PrivateKey
+from solders.keypair import Keypair
+
+from chains.errors import WalletRefusedError
+from chains.evm.addresses import keccak256, to_checksum_address
+from chains.evm.codec.erc20 import encode_approve
+from chains.evm.codec.rlp import encode, integer_bytes
+from chains.evm.codec.signatures import message_digest
+from chains.types import EvmTransaction, Family, SentTransaction, SignedTransaction, UnsignedTransaction
+
+from .evm_chain import GWEI, EvmChain, Transaction, read_transaction
+from .faults import Process
+
+CARRIED: ContextVar[str] = ContextVar("CARRIED", default="")
+"""The id of the delegation that this task carries."""
+
+
+class LostAnswerError(Exception):
+    """The wallet did what it was asked, and its answer never came."""
+
+
+class EvmKey:
+    """A key of the EVM networks that signs as fast as the library allows."""
+
+    def __init__(self, number: int) -> None:
+        self._key = PrivateKey(number.to_bytes(32))
+        self.secret = number.to_bytes(32).hex()
+        self.address = to_checksum_address(keccak256(self._key.public_key.format(compressed=False)[1:])[12:])
+
+    def sign_transaction(
+        self, chain_id: int, nonce: int, to: str, data: bytes, *, tip: int, max_fee: int, gas: int
+    ) -> str:
+        """Return the signed EIP-1559 transaction as 0x hex."""
+        numbers = [integer_bytes(number) for number in (chain_id, nonce, tip, max_fee, gas)]
+        fields: list[Any] = [*numbers, bytes.fromhex(to[2:]), b"", data, []]
+        signature = self._key.sign_recoverable(keccak256(b"\x02" + encode(fields)), hasher=None)
+        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:64])
+        signed = [*fields, integer_bytes(signature[64]), integer_bytes(r), integer_bytes(s)]
+        return "0x02" + encode(signed).hex()
+
+    def sign_text(self, text: str) -> str:
+        """Return the EIP-191 signature of a text."""
+        signature = self._key.sign_recoverable(message_digest(text), hasher=None)
+        return "0x" + signature[:64].hex() + f"{27 + signature[64]:02x}"
+
+
+EVM_KEYS: Final = (EvmKey(0xA11CE), EvmKey(0xB0B))
+OPERATOR: Final = EvmKey(0x0FE7A7)
+SOLANA_KEYS: Final = (Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32)))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A transaction that was signed for a delegation; `slot` is its nonce (EVM) or blockhash (Solana)."""
+
+    hash: str
+    delegation: str
+    amount: int
+    slot: Any
+
+
+@dataclass
+class Ledger:
+    """What was signed for whom; `violations` are told at once where a wallet sees one."""
+
+    made: dict[str, Made] = field(default_factory=dict)
+
+    def note(self, hash_: str, amount: int, slot: Any) -> None:
+        """Note a transaction as signed for the delegation that this task carries."""
+        self.made[hash_] = Made(hash_, CARRIED.get(), amount, slot)
+
+
+def sign_spend(chain: EvmChain, data: bytes) -> Transaction:
+    """Return a transaction of the platform's operator, who spends what was allowed."""
+    nonce = chain.next_nonce(OPERATOR.address.lower())
+    raw = OPERATOR.sign_transaction(
+        chain.chain.chain_id or 0, nonce, chain.spender, data, tip=20 * GWEI, max_fee=500 * GWEI, gas=100_000
+    )
+    return read_transaction(raw)
+
+
+@dataclass
+class EvmWallet:
+    """The owner's wallet as one process asks it.
+
+    With `sends` it broadcasts by itself, over a node of its own: it then ignores the nonce it is asked for if
+    `own_nonce`, and loses its answer with the chance `loses`. `refuses` is the chance that its person says no.
+    `ask_saved` is asked before it does anything that could reach the chain.
+    """
+
+    key: EvmKey
+    chain: EvmChain
+    process: Process
+    ledger: Ledger
+    rng: Any
+    ask_saved: Callable[[str], None]
+    sends: bool = False
+    own_nonce: bool = False
+    loses: float = 0.0
+    refuses: float = 0.0
+    family: Family = "evm"
+
+    @property
+    def address(self) -> str:
+        return self.key.address
+
+    async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
+        assert isinstance(transaction, EvmTransaction)
+        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
+        self.process.step()
+        if self.rng.random() < self.refuses:
+            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
+        nonce = transaction.nonce
+        if self.sends:
+            self.ask_saved(self.address)
+            if self.own_nonce:
+                nonce = self.chain.next_nonce(self.address.lower())
+        fee, data = transaction.fee, bytes.fromhex(transaction.data[2:])
+        raw = self.key.sign_transaction(
+            transaction.chain_id,
+            nonce,
+            transaction.to,
+            data,
+            tip=fee.max_priority_fee_per_gas,
+            max_fee=fee.max_fee_per_gas,
+            gas=fee.gas_limit,
+        )
+        hash_ = "0x" + keccak256(bytes.fromhex(raw[2:])).hex()
+        self.ledger.note(hash_, int.from_bytes(data[36:]), nonce)
+        if not self.sends:
+            self.process.step()
+            return SignedTransaction(raw=raw, hash=hash_)
+        self.chain.accept(raw)
+        self.process.step()
+        if self.rng.random() < self.loses:
+            raise LostAnswerError
+        return SentTransaction(hash_)
+
+    async def sign_message(self, message: str) -> str:
+        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
+        self.process.step()
+        if self.rng.random() < self.refuses:
+            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
+        return self.key.sign_text(message)
+
+
+def act_elsewhere(
+    key: EvmKey, chain: EvmChain, token: str, amount: int | None, *, rival: bool, bump: int
+) -> str | None:
+    """Do something in another app of the same owner: approve `amount`, or move nothing if None; returns the hash.
+
+    A `rival` takes the nonce of what waits in the mempool, with fees `bump` percent higher; else the next free nonce.
+    """
+    chain.advance()
+    sender = key.address.lower()
+    nonce, tip, max_fee = chain.next_nonce(sender), 2 * GWEI, 100 * GWEI
+    if rival:
+        nonce = chain.head.state.nonces.get(sender, 0)
+        there = chain.pool.get(sender, {}).get(nonce)
+        if there is None:
+            return None
+        tip, max_fee = there.tip * (100 + bump) // 100 + 1, there.max_fee * (100 + bump) // 100 + 1
+    to, data = (sender, b"") if amount is None else (token, encode_approve(chain.spender, amount))
+    return chain.accept(
+        key.sign_transaction(chain.chain.chain_id or 0, nonce, to, data, tip=tip, max_fee=max_fee, gas=60_000)
+    )
