@@ -70,18 +70,18 @@ async def ask_for(world: World, process: Process) -> None:
 
 async def resume_one(world: World, process: Process) -> None:
     """Resume something that is unfinished, or something that is not."""
-    listed = world.delegations()
+    listed = world.known()
     unfinished = [d for d in listed if d.unfinished] or listed
     if unfinished:
-        d = world.rng.choice(unfinished)
+        d = world.load(world.rng.choice(unfinished).id)
         await carry_on(world, process, world.owner_of(d), d, "resume")
 
 
 async def resume_at_once(world: World, process: Process) -> None:
     """Resume one delegation in both processes at the same time."""
-    unfinished = [d for d in world.delegations() if d.unfinished]
+    unfinished = [d for d in world.known() if d.unfinished]
     if unfinished:
-        d = world.rng.choice(unfinished)
+        d = world.load(world.rng.choice(unfinished).id)
         await asyncio.gather(*(carry_on(world, one, world.owner_of(d), d, "resume") for one in world.processes))
 
 

@@ -97,7 +97,7 @@ class Platform:
     rows: list[_Row] = field(default_factory=list)
     _used: set[str] = field(default_factory=set)
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer to a request."""
         if self.faults.happens(self.habits.forgets):
             self.tell("the platform forgets everything")

@@ -30,9 +30,9 @@ class Life:
     seconds: float
 
 
-def run_seed(seed: int, *, verbose: bool = False) -> Life:
+def run_seed(seed: int, *, verbose: bool = False, real_http: bool = False) -> Life:
     """Live the life of one integer and return what came of it; the same integer gives the same life."""
-    world = World(seed, verbose=verbose)
+    world = World(seed, verbose=verbose, real_http=real_http)
     world.watch.judge_saved = judge_saved(world)
     try:
         run_virtually(world.loop, _live(world))
@@ -57,7 +57,7 @@ async def _live(world: World) -> None:
     world.faults.on = False
     world.watch.tell("--- all faults end ---")
     for _ in range(_ROUNDS):
-        unfinished = [d for d in world.delegations() if d.unfinished]
+        unfinished = [d for d in world.known() if d.unfinished]
         for d in reversed(unfinished):
             await carry_on(world, world.processes[0], world.owner_of(d), world.load(d.id), "resume")
 

@@ -6,7 +6,10 @@ They stand where the sockets would: the code of the node's door and of the platf
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from json import dumps as _dump
 from typing import Any, Final, Protocol
 
 import httpx
@@ -14,12 +17,9 @@ import httpx
 from chains.errors import NodeUnreachableError, RpcError
 from chains.rpc import Listener
 
-from .clock import StuckError
 from .faults import Fault, Faults, Process
 
 _ATTEMPTS: Final = 3
-_MOST_CALLS: Final = 30_000
-"""No life needs as many: who asks more asks for ever without getting on."""
 
 
 class Chain(Protocol):
@@ -42,9 +42,7 @@ class ModelRpc:
         problem = ""
         for attempt in range(1, _ATTEMPTS + 1):
             self.calls += 1
-            self._watch.calls += 1
-            if self._watch.calls > _MOST_CALLS:
-                raise StuckError(f"{_MOST_CALLS} calls in one life, the last is {method}")
+            self._watch.count_call(method)
             await asyncio.sleep(faults.latency())
             process.step()
             fault = faults.draw()
@@ -92,49 +90,96 @@ def _shown(what: object) -> str:
     return text if len(text) < 140 else text[:137] + "..."
 
 
-class ModelTransport(httpx.AsyncBaseTransport):
-    """One process's way to the model platform."""
+class PlatformDoor:
+    """One process's way to the model platform, below whatever speaks HTTP."""
 
     def __init__(self, platform: Any, process: Process, faults: Faults, watch: Any) -> None:
         self._platform, self._process, self._faults, self._watch = platform, process, faults, watch
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the platform's answer; raises httpx's errors for what is lost on the way."""
+    async def ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of the answer; raises httpx's errors for what is lost on the way."""
         faults, process, watch = self._faults, self._process, self._watch
-        body = await request.aread()
-        watch.calls += 1
-        if watch.calls > _MOST_CALLS:
-            raise StuckError(f"{_MOST_CALLS} calls in one life, the last is {request.url.path}")
+        watch.count_call(path)
         await asyncio.sleep(faults.latency())
         process.step()
         fault = faults.draw()
-        shown = f"{process.name}: platform {request.method} {request.url.path}"
+        shown = f"{process.name}: platform {method} {path}"
         if fault is Fault.LOST_BEFORE:
             watch.tell(f"{shown} {fault.value}")
             # Refused at once, or swallowed: only the first is known not to have arrived.
-            if faults.happens(0.5):
-                raise httpx.ConnectError("connection refused", request=request)
-            raise httpx.ReadError("connection reset", request=request)
+            raise httpx.ConnectError("refused") if faults.happens(0.5) else httpx.ReadError("connection reset")
         if fault is Fault.BUSY:
             watch.tell(f"{shown} {fault.value}")
-            if faults.happens(0.5):
-                return httpx.Response(429, headers={"retry-after": "1"}, content=b"", request=request)
-            return httpx.Response(503, content=b"<html>busy</html>", request=request)
-        posts = request.method == "POST"
-        if posts:
-            watch.sees_posting(process, body)
-            # Until the answer is back the client cannot know what became of it.
-            watch.unclear_posts.append(body)
-        status, answer = self._platform.answer(request.method, request.url.path, request.url.params, body)
+            return (429, {"retry-after": "1"}, b"") if faults.happens(0.5) else (503, {}, b"<html>busy</html>")
+        if method == "POST":
+            return await self._post(path, body, fault, shown)
+        return await self._act(method, path, body, fault, shown)
+
+    async def _post(self, path: str, body: bytes, fault: Fault, shown: str) -> tuple[int, dict[str, str], bytes]:
+        watch = self._watch
+        watch.sees_posting(self._process, body)
+        # Until the answer is back the client cannot know what became of it.
+        watch.unclear_posts.append(body)
+        answer = await self._act("POST", path, body, fault, shown)
+        if fault is not Fault.LOST_AFTER:
+            watch.unclear_posts.remove(body)
+        return answer
+
+    async def _act(
+        self, method: str, path: str, body: bytes, fault: Fault, shown: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        faults, watch = self._faults, self._watch
+        status, answer = self._platform.answer(method, path, body)
         if watch.verbose:
             watch.tell(f"{shown} -> {status} {_shown(answer)}{'' if fault is Fault.NONE else ', ' + fault.value}")
-        process.step()
+        self._process.step()
         if fault is Fault.DELAY:
             await asyncio.sleep(120 * faults.latency())
         if fault is Fault.LOST_AFTER:
             if faults.happens(0.3):
-                return httpx.Response(502, content=b"<html>bad gateway</html>", request=request)
-            raise httpx.ReadTimeout("no answer", request=request)
-        if posts:
-            watch.unclear_posts.remove(body)
-        return httpx.Response(status, content=answer, request=request)
+                return 502, {}, b"<html>bad gateway</html>"
+            raise httpx.ReadTimeout("no answer")
+        return status, {}, answer
+
+
+class ModelTransport(httpx.AsyncBaseTransport):
+    """The door below the whole of httpx."""
+
+    def __init__(self, door: PlatformDoor) -> None:
+        self._door = door
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the platform's answer."""
+        status, headers, body = await self._door.ask(request.method, request.url.path, await request.aread())
+        return httpx.Response(status, headers=headers, content=body, request=request)
+
+
+class ShortClient:
+    """The door in place of httpx's client, as far as the platform's client asks it: a third of a life's time is saved.
+
+    That both give the same lives is a test.
+    """
+
+    def __init__(self, door: PlatformDoor) -> None:
+        self._door = door
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, *, timeout: object, params: object = None, json: object = None
+    ) -> AsyncIterator[_ShortResponse]:
+        """Return the answer as httpx's client does."""
+        body = b"" if json is None else _dump(json).encode()
+        yield _ShortResponse(*await self._door.ask(method, "/" + url.split("/", 3)[3], body))
+
+    async def aclose(self) -> None:
+        """There is no connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ShortResponse:
+    status_code: int
+    headers: dict[str, str]
+    body: bytes
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        yield self.body

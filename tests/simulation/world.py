@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,17 +25,19 @@ from delegation.intents import OutdatedPlan
 from delegation.journal import Journal
 from delegation.models import Delegation, Plan
 
-from .clock import VirtualLoop
+from .clock import StuckError, VirtualLoop
 from .evm_chain import GWEI, EvmChain, Temper
 from .faults import CrashError, Faults, Process
 from .platform import Habits, Platform
 from .wallets import CARRIED, EVM_KEYS, EvmKey, EvmWallet, Ledger, sign_spend
-from .wire import ModelRpc, ModelTransport
+from .wire import ModelRpc, ModelTransport, PlatformDoor, ShortClient
 
 CLIENT_KEY: Final = "client-key-of-the-simulation"
 ACCESS_TOKEN: Final = "access-token-of-the-simulation"
 BASE_URL: Final = "http://127.0.0.1:9"
 SPENDER: Final = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"
+_MOST_CALLS: Final = 30_000
+"""No life needs as many: who asks more asks for ever without getting on."""
 TERMS: Final = StatementTerms("wallet.example")
 
 # Of each network: seconds between blocks, base fee and tip in wei per gas, and whether they move.
@@ -89,6 +91,12 @@ class Watch:
         if self.verbose:
             self.events.append(f"{self._loop.virtual_time:10.3f}  {words}")
 
+    def count_call(self, what: str) -> None:
+        """Count a call to the outside; raises `StuckError` if the same goes on for ever."""
+        self.calls += 1
+        if self.calls > _MOST_CALLS:
+            raise StuckError(f"{_MOST_CALLS} calls in one life, the last is {what}")
+
     def violate(self, invariant: int, what: str) -> None:
         """Note that an invariant does not hold."""
         self.tell(f"VIOLATION of invariant {invariant}: {what}")
@@ -128,7 +136,9 @@ class ProcessDatabase:
         self._process.step()
         rows = self._inner.run(statement, values)
         if rows and "document" in values:
+            # What comes after this write is the step of the journal, which looks at it first.
             self._watch.documents[values["id"]] = values["document"]
+            return rows
         self._process.step()
         return rows
 
@@ -148,14 +158,15 @@ class ProcessDatabase:
 class WatchedJournal(Journal):
     """The journal, each of whose saves is looked at."""
 
-    def __init__(self, database: Any, watch: Watch) -> None:
+    def __init__(self, database: Any, process: Process, watch: Watch) -> None:
         super().__init__(database)
-        self._watch = watch
+        self._process, self._watch = process, watch
 
     def save(self, delegation: Delegation) -> Delegation:
         saved = super().save(delegation)
         self._watch.judge_saved(self._watch.versions.get(saved.id), saved)
         self._watch.versions[saved.id] = saved
+        self._process.step()
         return saved
 
 
@@ -196,8 +207,9 @@ class Owner:
 class World:
     """One life's chains, platform, journal, owners and processes, all from one integer."""
 
-    def __init__(self, seed: int, *, verbose: bool = False) -> None:
+    def __init__(self, seed: int, *, verbose: bool = False, real_http: bool = False) -> None:
         self.seed = seed
+        self._real_http = real_http
         self.rng = rng = Random(seed)
         self.loop = VirtualLoop()
         self.watch = Watch(self.loop, verbose=verbose)
@@ -273,8 +285,8 @@ class World:
         )
 
     def _open_gateway(self, process: Process) -> Gateway:
-        transport = ModelTransport(self.platform, process, self.faults, self.watch)
-        with _client_over(transport):
+        door = PlatformDoor(self.platform, process, self.faults, self.watch)
+        with _client_over(door, real_http=self._real_http):
             return Gateway(BASE_URL, CLIENT_KEY, ACCESS_TOKEN, now=self.loop.now)
 
     def open_context(self, process: Process, network: str, owner: Owner, *, wallet: bool = True) -> Context:
@@ -294,7 +306,7 @@ class World:
         return Context(
             gateway=self._gateways[process.name],
             node=EvmNode(chain.chain, rpc),
-            journal=WatchedJournal(ProcessDatabase(self._database, process, self.watch), self.watch),
+            journal=WatchedJournal(ProcessDatabase(self._database, process, self.watch), process, self.watch),
             terms=TERMS,
             wallet=self._open_wallet(process, network, owner) if wallet else None,
             agree=self._agree,
@@ -335,9 +347,13 @@ class World:
         """Return what the journal holds, the oldest first."""
         return Journal(ProcessDatabase(self._database, Process("reader"), self.watch)).list()
 
+    def known(self) -> list[Delegation]:
+        """Return what was saved last of each delegation, the oldest first, without reading the journal."""
+        return list(self.watch.versions.values())
+
     def load(self, delegation_id: str) -> Delegation:
         """Return what the journal holds of one delegation."""
-        return next(d for d in self.delegations() if d.id == delegation_id)
+        return Journal(ProcessDatabase(self._database, Process("reader"), self.watch)).load(delegation_id)
 
     def address(self, owner: Owner, network: str) -> str:
         """Return an owner's address on a network."""
@@ -358,19 +374,15 @@ def human(base_units: int) -> Decimal:
 
 
 @contextmanager
-def _client_over(transport: httpx.AsyncBaseTransport) -> Any:
-    """Let the platform's client be opened over a transport of ours; the seam is where it would open its sockets."""
+def _client_over(door: PlatformDoor, *, real_http: bool) -> Iterator[None]:
+    """Let the platform's client be opened over a door of ours; the seam is where it would open its sockets."""
 
-    def open_client(url: str, **settings: Any) -> httpx.AsyncClient:
-        settings.pop("trust_env", None)
-        return httpx.AsyncClient(transport=transport, trust_env=False, **settings)
+    def open_client(url: str, *, headers: Mapping[str, str], **settings: object) -> object:
+        return httpx.AsyncClient(transport=ModelTransport(door), headers=headers) if real_http else ShortClient(door)
 
     original = gateway_client.open_http_client
-    gateway_client.open_http_client = open_client
+    gateway_client.open_http_client = open_client  # type: ignore[assignment]
     try:
         yield
     finally:
         gateway_client.open_http_client = original
-
-
-__all__ = ["CrashError", "Owner", "Stay", "Violation", "Watch", "World", "human"]
