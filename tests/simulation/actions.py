@@ -16,7 +16,8 @@ from delegation.models import Delegation, DelegationRequest
 
 from .clock import StuckError
 from .faults import CrashError, Process
-from .wallets import CARRIED, LostAnswerError, act_elsewhere
+from .solana_chain import account_of
+from .wallets import CARRIED, LostAnswerError, act_elsewhere, approve_elsewhere
 from .world import Owner, Stay, World, human
 
 _AMOUNTS: Final = (0, 5_000_000, 7_500_000, 20_000_000, 20_000_000, 1_000_000_000)
@@ -95,10 +96,12 @@ async def use_another_app(world: World, process: Process) -> None:
     rng = world.rng
     owner, network = rng.choice(world.owners), rng.choice(list(world.chains))
     chain = world.chains[network]
-    if chain.chain.family != "evm":
-        return
     token = rng.choice([one for one in chain.chain.tokens if one.symbol in {"USDC", "USDT"}])
     amount = rng.choice((None, None, 0, 3_000_000))
+    if network == "solana":
+        if account_of(str(owner.solana.pubkey()), token.address) not in chain.missing:
+            world.foreign.add(approve_elsewhere(owner.solana, chain, token.address, amount or 2_000_000))
+        return
     try:
         hash_ = act_elsewhere(
             owner.evm, chain, token.address, amount, rival=rng.random() < 0.5, bump=rng.choice((5, 10, 30))

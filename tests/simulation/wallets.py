@@ -6,23 +6,37 @@ What is signed for a delegation is noted in `Ledger`, so that what the chain hol
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from coincurve import PrivateKey
+from solders.hash import Hash
 from solders.keypair import Keypair
+from solders.message import MessageV0, to_bytes_versioned
 
-from chains.errors import WalletRefusedError
+from chains.errors import RpcError, WalletRefusedError
 from chains.evm.addresses import keccak256, to_checksum_address
 from chains.evm.codec.erc20 import encode_approve
 from chains.evm.codec.rlp import encode, integer_bytes
 from chains.evm.codec.signatures import message_digest
-from chains.types import EvmTransaction, Family, SentTransaction, SignedTransaction, UnsignedTransaction
+from chains.solana.addresses import TOKEN_PROGRAM
+from chains.solana.approve import build_approve
+from chains.solana.transactions import build_message, decode_message, read_message
+from chains.types import (
+    EvmTransaction,
+    Family,
+    SentTransaction,
+    SignedTransaction,
+    SolanaTransaction,
+    UnsignedTransaction,
+)
 
 from .evm_chain import GWEI, EvmChain, Transaction, read_transaction
 from .faults import Process
+from .solana_chain import SolanaChain, account_of, blockhash_of
 
 CARRIED: ContextVar[str] = ContextVar("CARRIED", default="")
 """The id of the delegation that this task carries."""
@@ -143,7 +157,10 @@ class EvmWallet:
         if not self.sends:
             self.process.step()
             return SignedTransaction(raw=raw, hash=hash_)
-        self.chain.accept(raw)
+        try:
+            self.chain.accept(raw)
+        except RpcError as error:
+            raise WalletRefusedError(f"The wallet's node refused: {error.message}", hint="Nothing was sent.") from error
         self.process.step()
         if self.rng.random() < self.loses:
             raise LostAnswerError
@@ -155,6 +172,74 @@ class EvmWallet:
         if self.rng.random() < self.refuses:
             raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
         return self.key.sign_text(message)
+
+
+@dataclass
+class SolanaWallet:
+    """The owner's Solana wallet as one process asks it; with `own_nonce` it puts in a blockhash of its own."""
+
+    key: Keypair
+    chain: SolanaChain
+    process: Process
+    ledger: Ledger
+    rng: Any
+    ask_saved: Callable[[str], None]
+    sends: bool = False
+    own_nonce: bool = False
+    loses: float = 0.0
+    refuses: float = 0.0
+    family: Family = "solana"
+
+    @property
+    def address(self) -> str:
+        return str(self.key.pubkey())
+
+    async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
+        assert isinstance(transaction, SolanaTransaction)
+        await self._ask_person()
+        message = b64decode(transaction.message)
+        if self.sends:
+            self.ask_saved(self.address)
+            if self.own_nonce:
+                message = _with_blockhash(message, blockhash_of(self.chain.slot - 2))
+        signature = self.key.sign_message(message)
+        done = decode_message(message)
+        last = done.instructions[-1]
+        self.ledger.note(str(signature), 0 if last.kind == "revoke" else last.amount, done.blockhash)
+        raw = b64encode(b"\1" + bytes(signature) + message).decode()
+        if not self.sends:
+            self.process.step()
+            return SignedTransaction(raw=raw, hash=str(signature))
+        self.chain.accept(raw)
+        self.process.step()
+        if self.rng.random() < self.loses:
+            raise LostAnswerError
+        return SentTransaction(str(signature))
+
+    async def sign_message(self, message: str) -> str:
+        await self._ask_person()
+        return str(self.key.sign_message(message.encode()))
+
+    async def _ask_person(self) -> None:
+        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
+        self.process.step()
+        if self.rng.random() < self.refuses:
+            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
+
+
+def _with_blockhash(message: bytes, blockhash: str) -> bytes:
+    given = read_message(message)
+    assert isinstance(given, MessageV0)
+    changed = MessageV0(given.header, given.account_keys, Hash.from_string(blockhash), given.instructions, [])
+    return to_bytes_versioned(changed)
+
+
+def approve_elsewhere(key: Keypair, chain: SolanaChain, mint: str, amount: int) -> str:
+    """Approve an amount in another app of the same owner; returns the signature."""
+    owner, blockhash = str(key.pubkey()), blockhash_of(chain.slot - 2)
+    approve = build_approve(TOKEN_PROGRAM, account_of(owner, mint), chain.spender, owner, amount)
+    message = build_message(owner, [approve], blockhash, price=500 + amount % 7, limit=9_000)
+    return chain.accept(b64encode(b"\1" + bytes(key.sign_message(message)) + message).decode())
 
 
 def act_elsewhere(

@@ -17,6 +17,7 @@ from solders.keypair import Keypair
 import delegation.gateway.client as gateway_client
 from chains import get_chain
 from chains.evm.node import EvmNode
+from chains.solana.node import SolanaNode
 from delegation.context import Context, StatementTerms
 from delegation.databases import Rows, SqliteDatabase
 from delegation.errors import DeclinedError
@@ -27,14 +28,16 @@ from delegation.models import Delegation, Plan
 
 from .clock import StuckError, VirtualLoop
 from .evm_chain import GWEI, EvmChain, Temper
-from .faults import CrashError, Faults, Process
+from .faults import Faults, Process
 from .platform import Habits, Platform
-from .wallets import CARRIED, EVM_KEYS, EvmKey, EvmWallet, Ledger, sign_spend
+from .solana_chain import SolanaChain, SolanaTemper, account_of
+from .wallets import CARRIED, EVM_KEYS, SOLANA_KEYS, EvmKey, EvmWallet, Ledger, SolanaWallet, sign_spend
 from .wire import ModelRpc, ModelTransport, PlatformDoor, ShortClient
 
 CLIENT_KEY: Final = "client-key-of-the-simulation"
 ACCESS_TOKEN: Final = "access-token-of-the-simulation"
 BASE_URL: Final = "http://127.0.0.1:9"
+SOLANA_SPENDER: Final = str(Keypair.from_seed(bytes([9] * 32)).pubkey())
 SPENDER: Final = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"
 _MOST_CALLS: Final = 30_000
 """No life needs as many: who asks more asks for ever without getting on."""
@@ -198,7 +201,7 @@ class Owner:
     """One owner: a key on each family, and the kind of wallet that signs with it."""
 
     evm: EvmKey
-    solana: Keypair | None
+    solana: Keypair
     wallet: Literal["signs", "sends", "sends with its own nonce"]
     loses: float
     refuses: float
@@ -221,18 +224,12 @@ class World:
         self.done_at: dict[str, float] = {}
         self.foreign: set[str] = set()
         self.chains: dict[str, Any] = {}
-        network = rng.choice(("ethereum", "linea", "linea", "base"))
-        self.chains[network] = EvmChain(
-            get_chain(network),
-            self._draw_temper(network),
-            self.faults,
-            rng,
-            self.loop.time,
-            SPENDER,
-            sign_spend,
-            self.watch.tell,
-        )
         self.owners = [self._draw_owner(number) for number in range(rng.choice((1, 1, 2)))]
+        family = rng.choice(("evm", "evm", "evm", "solana", "both"))
+        if family != "solana":
+            self._add_evm_chain(rng.choice(("ethereum", "linea", "linea", "base")))
+        if family != "evm":
+            self._add_solana()
         self.platform = Platform(
             chains=self.chains,
             habits=Habits(
@@ -252,8 +249,34 @@ class World:
         self.processes = [Process("one"), Process("two")]
         self._gateways = {process.name: self._open_gateway(process) for process in self.processes}
         self.watch.tell(
-            f"seed {seed}: {network}, faults {self.faults.rate:.0%}, crashes {self.crashes:.0%}, {self.platform.habits}, "
-            f"{self.chains[network].temper}, wallets {[owner.wallet for owner in self.owners]}"
+            f"seed {seed}: faults {self.faults.rate:.0%}, crashes {self.crashes:.0%}, {self.platform.habits}, "
+            f"{[chain.temper for chain in self.chains.values()]}, wallets {[owner.wallet for owner in self.owners]}"
+        )
+
+    def _add_evm_chain(self, network: str) -> None:
+        self.chains[network] = EvmChain(
+            get_chain(network),
+            self._draw_temper(network),
+            self.faults,
+            self.rng,
+            self.loop.time,
+            SPENDER,
+            sign_spend,
+            self.watch.tell,
+        )
+
+    def _add_solana(self) -> None:
+        rng, chain = self.rng, get_chain("solana")
+        addresses = [str(owner.solana.pubkey()) for owner in self.owners]
+        missing = {account_of(addresses[0], chain.tokens[0].address)} if rng.random() < 0.3 else set()
+        temper = SolanaTemper(
+            lost=rng.choice((0.0, 0.3, 0.8)),
+            fork=rng.choice((0.0, 0.0, 0.2)),
+            spend=rng.choice((0.0, 0.01)),
+            slow=rng.choice((3, 10, 170)),
+        )
+        self.chains["solana"] = SolanaChain(
+            chain, temper, self.faults, rng, self.loop.time, SOLANA_SPENDER, addresses, missing, self.watch.tell
         )
 
     def _draw_temper(self, network: str) -> Temper:
@@ -278,7 +301,7 @@ class World:
         rng = self.rng
         return Owner(
             evm=EVM_KEYS[number],
-            solana=None,
+            solana=SOLANA_KEYS[number],
             wallet=rng.choice(("signs", "signs", "signs", "sends", "sends with its own nonce")),
             loses=rng.choice((0.0, 0.2)),
             refuses=rng.choice((0.0, 0.0, 0.1)),
@@ -305,7 +328,7 @@ class World:
 
         return Context(
             gateway=self._gateways[process.name],
-            node=EvmNode(chain.chain, rpc),
+            node=SolanaNode(chain.chain, rpc) if network == "solana" else EvmNode(chain.chain, rpc),
             journal=WatchedJournal(ProcessDatabase(self._database, process, self.watch), process, self.watch),
             terms=TERMS,
             wallet=self._open_wallet(process, network, owner) if wallet else None,
@@ -316,19 +339,18 @@ class World:
             settle_timeout=120.0,
         )
 
-    def _open_wallet(self, process: Process, network: str, owner: Owner) -> EvmWallet:
-        return EvmWallet(
-            owner.evm,
-            self.chains[network],
-            process,
-            self.ledger,
-            self.rng,
-            self.watch.asks_wallet,
-            sends=owner.wallet != "signs",
-            own_nonce=owner.wallet == "sends with its own nonce",
-            loses=owner.loses if self.faults.on else 0.0,
-            refuses=owner.refuses if self.faults.on else 0.0,
-        )
+    def _open_wallet(self, process: Process, network: str, owner: Owner) -> EvmWallet | SolanaWallet:
+        chain = self.chains[network]
+        rest: dict[str, Any] = {
+            "sends": owner.wallet != "signs",
+            "own_nonce": owner.wallet == "sends with its own nonce",
+            "loses": owner.loses if self.faults.on else 0.0,
+            "refuses": owner.refuses if self.faults.on else 0.0,
+        }
+        common = (chain, process, self.ledger, self.rng, self.watch.asks_wallet)
+        if network == "solana":
+            return SolanaWallet(owner.solana, *common, **rest)
+        return EvmWallet(owner.evm, *common, **rest)
 
     def _agree(self, plan: Plan) -> None:
         """Agree to a plan."""
@@ -357,7 +379,7 @@ class World:
 
     def address(self, owner: Owner, network: str) -> str:
         """Return an owner's address on a network."""
-        return str(owner.solana.pubkey()) if network == "solana" and owner.solana else owner.evm.address
+        return str(owner.solana.pubkey()) if network == "solana" else owner.evm.address
 
     def owner_of(self, d: Delegation) -> Owner:
         """Return the owner of a delegation."""
