@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -15,6 +16,9 @@ from .world import Violation, World
 
 _ROUNDS: Final = 3
 """How often everything is resumed once the faults have ended."""
+
+_PATIENCE: Final = 90.0
+"""How long the user waits before each of these rounds, in seconds."""
 
 _WEIGHTED: Final[tuple[Action, ...]] = tuple(action for weight, action in ACTIONS for _ in range(weight))
 
@@ -57,6 +61,7 @@ async def _live(world: World) -> None:
     world.faults.on = False
     world.watch.tell("--- all faults end ---")
     for _ in range(_ROUNDS):
+        await asyncio.sleep(_PATIENCE)
         unfinished = [d for d in world.known() if d.unfinished]
         for d in reversed(unfinished):
             await carry_on(world, world.processes[0], world.owner_of(d), world.load(d.id), "resume")
