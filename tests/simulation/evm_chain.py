@@ -1,7 +1,7 @@
 """A model EVM chain, asked at the level of JSON-RPC: real signed bytes, a mempool, a base fee, blocks, reorganisations.
 
-Blocks are mined when the chain is looked at: all that were due since the last time. Every block keeps its state, so that
-old state can be read. Headers are real: they hash to what the block is called. Two tokens are known: one sets whatever
+Blocks are mined when the chain is looked at: all that were due since the last time. Every block keeps its state, so
+that old state can be read. Headers are real: they hash to what the block is called. Two tokens are known: one sets whatever
 is approved (as USDC does), one refuses to change one allowance into another (as USDT on Ethereum does, zero first).
 """
 
@@ -65,7 +65,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class State:
-    """What the chain holds after a block: nonces by account, allowances and what was taken by (token, owner, spender)."""
+    """What a block leaves: nonces by account, allowances and what was taken by (token, owner, spender)."""
 
     nonces: dict[str, int] = field(default_factory=dict)
     allowances: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -499,7 +499,10 @@ class EvmChain:
                     log
                     for log in _show_receipt((block, index))["logs"]
                     if log["address"].lower() == wanted["address"].lower()
-                    and all(given is None or given == seen for given, seen in zip(wanted["topics"], log["topics"]))
+                    and all(
+                        given is None or given == seen
+                        for given, seen in zip(wanted["topics"], log["topics"], strict=False)
+                    )
                 ]
         return found
 

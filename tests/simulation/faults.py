@@ -1,7 +1,7 @@
 """What goes wrong: faults on the way to a node or to the platform, and processes that die.
 
-Drawn per life: none, 5 % or 30 % of the attempts at a call fail. A crash is a `BaseException`, raised before or after any
-call or any write of the journal; then the journal is all that is left of that process.
+Drawn per life: none, 5 % or 30 % of the attempts at a call fail. A crash is a `BaseException`, raised before or after
+any call or any write of the journal; then the journal is all that is left of that process.
 """
 
 from __future__ import annotations

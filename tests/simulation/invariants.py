@@ -6,6 +6,7 @@ Most are asked at the end; 2 is seen where something leaves (`world.Watch`), 5 a
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from chains.errors import (
@@ -109,7 +110,7 @@ def check_newest(world: World, delegations: tuple[Delegation, ...]) -> None:
             continue
         key = (d.request.network, d.plan.token.address, d.plan.owner)
         there = newest.get(key)
-        if there is None or world.settled_at[d.id] > world.settled_at[there.id]:
+        if there is None or _agreed_at(d) > _agreed_at(there):
             newest[key] = d
     for (network, token, owner), d in newest.items():
         chain, settlement = world.chains[network], d.approvals[-1].settlement
@@ -126,6 +127,11 @@ def check_newest(world: World, delegations: tuple[Delegation, ...]) -> None:
         world.watch.violate(
             4, f"{d.id} finished last with {settlement.hash[:12]}, and the chain holds {of} ({last[:12]})"
         )
+
+
+def _agreed_at(d: Delegation) -> datetime:
+    """Return when the owner last said that this is wanted: an intent never comes back by itself."""
+    return d.agreed_at or d.created_at
 
 
 def check_ended(world: World, delegations: tuple[Delegation, ...]) -> None:
@@ -218,7 +224,7 @@ def _judge_verified(world: World, d: Delegation) -> None:
     lost_at = chain.lost_at(settlement)
     if lost_at is not None and (since is None or lost_at < since):
         world.watch.violate(
-            5, f"{d.id} is VERIFIED, and block {settlement.block.number} is not canonical since {lost_at}"
+            5, f"{d.id} is VERIFIED, and its block {settlement.block.number} left the chain at {lost_at:.1f}"
         )
     elif settlement.allowance > plan.amount:
         world.watch.violate(5, f"{d.id} is VERIFIED with {settlement.allowance} at its block instead of {plan.amount}")
@@ -236,9 +242,8 @@ def _judge_verified(world: World, d: Delegation) -> None:
 def find_illegal(before: Delegation | None, after: Delegation) -> str | None:
     """Return what is not legal in a saved delegation, or in the step from what was saved before it; None if all is."""
     settled = [approval.settlement is not None for approval in after.approvals]
-    for approval in after.approvals:
-        if approval.under_way and approval.unsigned is None:
-            return "something is on its way and nobody knows what was to be signed"
+    if any(approval.under_way and approval.unsigned is None for approval in after.approvals):
+        return "something is on its way and nobody knows what was to be signed"
     if sorted(settled, reverse=True) != settled:
         return "a later step settled before an earlier one"
     if after.told and not (all(settled) and after.proof is not None and after.ownership is not None):
@@ -247,12 +252,12 @@ def find_illegal(before: Delegation | None, after: Delegation) -> str | None:
         return "verified without having been told"
     if after.failure is not None and after.in_flight:
         return "failed while something is on its way"
-    if before is None:
-        return None
+    return None if before is None else _find_illegal_step(before, after)
+
+
+def _find_illegal_step(before: Delegation, after: Delegation) -> str | None:
     if after.revision != before.revision + 1:
         return f"revision {after.revision} follows {before.revision}"
     if before.failure is not None:
         return "something that was over came back"
-    if before.request != after.request:
-        return "the request changed"
-    return None
+    return None if before.request == after.request else "the request changed"

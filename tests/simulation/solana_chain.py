@@ -1,7 +1,7 @@
-"""A model of Solana, asked at the level of JSON-RPC: slots, blockhashes that expire, forks that drop what was confirmed.
+"""A model of Solana, asked at the level of JSON-RPC: slots, blockhashes that expire, forks that drop transactions.
 
-A slot is a point in time, so that nothing has to be made while nobody looks. A transaction lands some slots after it was
-sent, or is lost on its way and has to be sent again; it can land until its blockhash is 150 blocks old.
+A slot is a point in time, so that nothing has to be made while nobody looks. A transaction lands some slots after it
+was sent, or is lost on its way and has to be sent again; it can land until its blockhash is 150 blocks old.
 """
 
 from __future__ import annotations

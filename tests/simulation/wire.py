@@ -38,45 +38,45 @@ class ModelRpc:
 
     async def request(self, method: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """Return the `result` of a call; raise `RpcError` or `NodeUnreachableError`."""
-        faults, process = self._faults, self._process
-        problem = ""
+        problem = Fault.NONE
         for attempt in range(1, _ATTEMPTS + 1):
             self.calls += 1
-            self._watch.count_call(method)
-            await asyncio.sleep(faults.latency())
-            process.step()
-            fault = faults.draw()
-            if fault is Fault.DELAY:
-                await asyncio.sleep(1 + 20 * faults.latency())
-            if fault in (Fault.LOST_BEFORE, Fault.BUSY):
-                problem = fault.value
-            else:
-                if method in _SENDS:
-                    self._watch.sees_sending(process, params[0])
-                behind = 1 if faults.happens(faults.rate / 2) else 0
-                refusal = None
-                try:
-                    answer = self._chain.answer(method, params, behind=behind)
-                except RpcError as error:
-                    refusal, answer = error, None
-                process.step()
-                if fault is not Fault.LOST_AFTER:
-                    if self._watch.verbose:
-                        self._watch.tell(
-                            f"{process.name}: {self._name} {method} {_shown(params)} -> {_shown(refusal or answer)}"
-                        )
-                    if refusal is not None:
-                        raise refusal
-                    return answer
-                problem = fault.value
+            problem, refusal, answer = await self._attempt(method, params)
             if self._watch.verbose:
-                self._watch.tell(f"{process.name}: {self._name} {method} {_shown(params)} {problem}")
+                said = problem.value if problem is not Fault.NONE else _shown(refusal or answer)
+                self._watch.tell(f"{self._process.name}: {self._name} {method} {_shown(params)} -> {said}")
+            if problem is Fault.NONE:
+                if refusal is not None:
+                    raise refusal
+                return answer
             if attempt < _ATTEMPTS:
                 await asyncio.sleep(0.25 * 2**attempt)
         raise NodeUnreachableError(
-            f"The node of {self._name} did not answer {method} ({problem}), tried {_ATTEMPTS} times.",
+            f"The node of {self._name} did not answer {method} ({problem.value}), tried {_ATTEMPTS} times.",
             hint="Nothing was lost. Check the network or name another node, then try again.",
         )
+
+    async def _attempt(self, method: str, params: Any) -> tuple[Fault, RpcError | None, Any]:
+        """Return what was lost, if anything, else the node's refusal or its answer."""
+        faults, process = self._faults, self._process
+        self._watch.count_call(method)
+        await asyncio.sleep(faults.latency())
+        process.step()
+        fault = faults.draw()
+        if fault is Fault.DELAY:
+            await asyncio.sleep(1 + 20 * faults.latency())
+        if fault in (Fault.LOST_BEFORE, Fault.BUSY):
+            return fault, None, None
+        if method in _SENDS:
+            self._watch.sees_sending(process, params[0])
+        behind = 1 if faults.happens(faults.rate / 2) else 0
+        refusal = answer = None
+        try:
+            answer = self._chain.answer(method, params, behind=behind)
+        except RpcError as error:
+            refusal = error
+        process.step()
+        return Fault.LOST_AFTER if fault is Fault.LOST_AFTER else Fault.NONE, refusal, answer
 
     async def aclose(self) -> None:
         """There is no connection."""
@@ -165,7 +165,7 @@ class ShortClient:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, timeout: object, params: object = None, json: object = None
+        self, method: str, url: str, *, params: object = None, json: object = None, **settings: object
     ) -> AsyncIterator[_ShortResponse]:
         """Return the answer as httpx's client does."""
         body = b"" if json is None else _dump(json).encode()
