@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.base_events import BaseEventLoop
+from collections import deque
 from datetime import UTC, datetime, timedelta
+from heapq import heappop
 from typing import Any, Final
 
 BIRTH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -15,31 +17,14 @@ class StuckError(Exception):
     """Nothing can ever happen any more, or the same goes on for ever: the code under test waits for nothing."""
 
 
-class _Selector:
-    """Stands where a loop waits for sockets: there are none, and the time until the next timer passes at once."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise StuckError("nothing can ever happen: every task waits, and no timer is set")
-        if timeout > 0:
-            self._loop.virtual_time += timeout
-        return []
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 class VirtualLoop(BaseEventLoop):
     """A loop whose `time` is virtual; in seconds since the life began."""
 
     def __init__(self) -> None:
         super().__init__()
         self.virtual_time = 0.0
-        self._selector = _Selector(self)
-        self._clock_resolution = 1e-9
+        self._ready: deque[asyncio.Handle]
+        self._scheduled: list[asyncio.TimerHandle]
 
     def time(self) -> float:
         """Return the virtual seconds since the life began."""
@@ -49,8 +34,23 @@ class VirtualLoop(BaseEventLoop):
         """Return the virtual time as a date."""
         return BIRTH + timedelta(seconds=self.virtual_time)
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are no events of sockets."""
+    def _run_once(self) -> None:
+        """Run what is ready; if nothing is, move the time on to the next timer. There are no sockets to wait for."""
+        ready, scheduled = self._ready, self._scheduled
+        if not ready:
+            while scheduled and scheduled[0].cancelled():
+                heappop(scheduled)._scheduled = False
+            if not scheduled:
+                raise StuckError("nothing can ever happen: every task waits, and no timer is set")
+            self.virtual_time = max(self.virtual_time, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self.virtual_time:
+            timer = heappop(scheduled)
+            timer._scheduled = False
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def _write_to_self(self) -> None:
         """No other thread ever wakes this loop."""

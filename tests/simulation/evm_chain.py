@@ -1,8 +1,8 @@
 """A model EVM chain, asked at the level of JSON-RPC: real signed bytes, a mempool, a base fee, blocks, reorganisations.
 
 Blocks are mined when the chain is looked at: all that were due since the last time. Every block keeps its state, so
-that old state can be read. Headers are real: they hash to what the block is called. Two tokens are known: one sets whatever
-is approved (as USDC does), one refuses to change one allowance into another (as USDT on Ethereum does, zero first).
+that old state can be read. Headers are real: they hash to what the block is called. Of two tokens one sets whatever is
+approved (as USDC does), and one refuses to change one allowance into another (as USDT on Ethereum does, zero first).
 """
 
 from __future__ import annotations

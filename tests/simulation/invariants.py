@@ -233,7 +233,7 @@ def _judge_verified(world: World, d: Delegation) -> None:
         if held is not None and held != verification.allowance:
             world.watch.violate(
                 5,
-                f"{d.id} says that block {verification.block.number} holds {verification.allowance}, and it holds {held}",
+                f"{d.id} says that block {verification.block.number} holds {verification.allowance}: it holds {held}",
             )
         if verification.allowance > plan.amount:
             world.watch.violate(5, f"{d.id} is VERIFIED, and the chain holds {verification.allowance}, which is more")

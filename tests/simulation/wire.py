@@ -60,7 +60,9 @@ class ModelRpc:
         """Return what was lost, if anything, else the node's refusal or its answer."""
         faults, process = self._faults, self._process
         self._watch.count_call(method)
-        await asyncio.sleep(faults.latency())
+        latency = faults.latency()
+        if latency:
+            await asyncio.sleep(latency)
         process.step()
         fault = faults.draw()
         if fault is Fault.DELAY:
@@ -100,7 +102,9 @@ class PlatformDoor:
         """Return status, headers and body of the answer; raises httpx's errors for what is lost on the way."""
         faults, process, watch = self._faults, self._process, self._watch
         watch.count_call(path)
-        await asyncio.sleep(faults.latency())
+        latency = faults.latency()
+        if latency:
+            await asyncio.sleep(latency)
         process.step()
         fault = faults.draw()
         shown = f"{process.name}: platform {method} {path}"
@@ -134,7 +138,7 @@ class PlatformDoor:
             watch.tell(f"{shown} -> {status} {_shown(answer)}{'' if fault is Fault.NONE else ', ' + fault.value}")
         self._process.step()
         if fault is Fault.DELAY:
-            await asyncio.sleep(120 * faults.latency())
+            await asyncio.sleep(1 + 120 * faults.latency())
         if fault is Fault.LOST_AFTER:
             if faults.happens(0.3):
                 return 502, {}, b"<html>bad gateway</html>"
