@@ -10,27 +10,41 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chains.errors import RpcError, ToolkitError
-from delegation.errors import JournalConflictError, OwnerBusyError
+from delegation.approval import discard_request
+from delegation.context import Context
 from delegation.flow import carry, new_delegation
 from delegation.models import Delegation, DelegationRequest
+from delegation.signing import answer, awaiting
 
 from .clock import StuckError
 from .faults import CrashError, Process
 from .solana_chain import account_of
-from .wallets import CARRIED, LostAnswerError, act_elsewhere, approve_elsewhere
-from .world import Owner, Stay, World, human
+from .wallets import CARRIED, LostAnswerError, Owner, act_elsewhere, approve_elsewhere, read_signed, sign_request
+from .world import Stay, World, human
 
 _AMOUNTS: Final = (0, 5_000_000, 7_500_000, 20_000_000, 20_000_000, 1_000_000_000)
 
 
-async def carry_on(world: World, process: Process, owner: Owner, d: Delegation, what: str) -> Delegation | None:
-    """Carry a delegation as one process; whatever comes of it is noted. A process that died is started again."""
+Step = Callable[[Delegation, Context], Awaitable[Delegation]]
+
+
+async def carry_on(
+    world: World,
+    process: Process,
+    owner: Owner,
+    d: Delegation,
+    what: str,
+    step: Step = carry,
+    *,
+    wallet: bool = True,
+) -> Delegation | None:
+    """Take a step with a delegation as one process; whatever comes of it is noted. A process that died starts again."""
     stay = Stay(what, d.id, process.name, world.loop.time(), calm=not world.faults.on)
     world.stays.append(stay)
     token = CARRIED.set(d.id)
     world.watch.tell(f"{process.name}: {what} {d.id} ({d.request.amount} {d.request.currency}, at {d.station})")
     try:
-        done = await carry(d, world.open_context(process, d.request.network, owner))
+        done = await step(d, world.open_context(process, d.request.network, owner, wallet=wallet))
     except CrashError:
         stay.outcome = "crashed"
         # Long enough that everything else of the dead process has died as well.
@@ -54,19 +68,85 @@ async def carry_on(world: World, process: Process, owner: Owner, d: Delegation, 
         CARRIED.reset(token)
 
 
-async def ask_for(world: World, process: Process) -> None:
-    """Ask for a new delegation: a grant, a raise, a revocation."""
+def draw_request(world: World, process: Process) -> tuple[Owner, Delegation]:
+    """Return something that an owner wants: a grant, a raise, a revocation."""
     rng = world.rng
     owner = rng.choice(world.owners)
     network = rng.choice(list(world.chains))
+    amount = rng.choice(_AMOUNTS)
     request = DelegationRequest(
         network=network,
         currency=rng.choice(("usdc", "usdc", "usdt")),
-        amount=human(rng.choice(_AMOUNTS)),
+        amount=human(amount),
         owner=world.address(owner, network),
+        chain_only=amount == 0 and rng.random() < 0.3,
     )
     d = new_delegation(request, world.open_context(process, network, owner)).model_copy(update={"id": world.new_id()})
+    return owner, d
+
+
+async def ask_for(world: World, process: Process) -> None:
+    """Ask for a new delegation."""
+    owner, d = draw_request(world, process)
     await carry_on(world, process, owner, d, "ask for")
+
+
+async def ask_by_hand(world: World, process: Process) -> None:
+    """Ask for a new delegation without a wallet; an app elsewhere signs, or signs and sends, what is handed to it."""
+    owner, d = draw_request(world, process)
+    await carry_by_hand(world, process, owner, d)
+
+
+async def resume_by_hand(world: World, process: Process) -> None:
+    """Go on without a wallet with something that is unfinished."""
+    unfinished = [d for d in world.known() if d.unfinished]
+    if unfinished:
+        d = world.load(world.rng.choice(unfinished).id)
+        await carry_by_hand(world, process, world.owner_of(d), d)
+
+
+async def carry_by_hand(world: World, process: Process, owner: Owner, d: Delegation) -> None:
+    """Carry, hand over, answer and carry on, until nothing has to be signed; the person may walk away at any time."""
+    rng = world.rng
+    carried: Delegation | None = d
+    for _ in range(8):
+        carried = await carry_on(world, process, owner, d, "carry without a wallet", wallet=False)
+        asked = None if carried is None else awaiting(carried)
+        if carried is None or asked is None or rng.random() < 0.1:
+            return
+        await asyncio.sleep(1 + 20 * rng.random())
+        given = sign_request(owner, asked.request)
+        if asked.kind == "transaction":
+            hash_, amount, slot = read_signed(given)
+            world.ledger.note(hash_, amount, slot, d.id)
+            if owner.wallet != "signs":
+                try:
+                    world.chains[d.request.network].accept(given)
+                except RpcError as error:
+                    world.watch.tell(f"the app could not send: {error.message}")
+                    return
+                given = hash_
+                if rng.random() < owner.loses:
+                    return
+        answered = await carry_on(world, process, owner, carried, "answer", _answering(given), wallet=False)
+        if answered is None:
+            return
+        d = answered
+
+
+def _answering(given: str) -> Step:
+    async def step(d: Delegation, context: Context) -> Delegation:
+        return answer(d, context.journal, given)
+
+    return step
+
+
+async def give_up_request(world: World, process: Process) -> None:
+    """Give up what was handed to a wallet and never came back."""
+    waiting = [d for d in world.known() if any(one.state == "handed_out" for one in d.approvals)]
+    if waiting:
+        d = world.load(world.rng.choice(waiting).id)
+        await carry_on(world, process, world.owner_of(d), d, "give up the request of", discard_request)
 
 
 async def resume_one(world: World, process: Process) -> None:
@@ -139,7 +219,7 @@ ACTIONS: Final[tuple[tuple[int, Action], ...]] = (
     (1, use_another_app),
     (2, race_another_app),
     (1, wait),
+    (1, ask_by_hand),
+    (1, resume_by_hand),
+    (1, give_up_request),
 )
-
-EXPECTED_OF_TWO: Final = (JournalConflictError, OwnerBusyError)
-"""What one of two processes is told that carry the same."""

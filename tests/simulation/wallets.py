@@ -10,12 +10,13 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from coincurve import PrivateKey
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.message import MessageV0, to_bytes_versioned
+from solders.signature import Signature
 
 from chains.errors import RpcError, WalletRefusedError
 from chains.evm.addresses import keccak256, to_checksum_address
@@ -44,6 +45,15 @@ CARRIED: ContextVar[str] = ContextVar("CARRIED", default="")
 
 class LostAnswerError(Exception):
     """The wallet did what it was asked, and its answer never came."""
+
+
+async def ask_person(rng: Any, process: Process, refuses: float, slow: float) -> None:
+    """Wait for a person to say yes: mostly seconds, with the chance `slow` longer than a token of the platform lives."""
+    drawn = rng.random()
+    await asyncio.sleep(650.0 if drawn < slow else 0.2 + 4 * drawn**2)
+    process.step()
+    if rng.random() < refuses:
+        raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
 
 
 class EvmKey:
@@ -76,6 +86,17 @@ OPERATOR: Final = EvmKey(0x0FE7A7)
 SOLANA_KEYS: Final = (Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32)))
 
 
+@dataclass
+class Owner:
+    """One owner: a key on each family, and the kind of wallet that signs with it."""
+
+    evm: EvmKey
+    solana: Keypair
+    wallet: Literal["signs", "sends", "sends with its own nonce"]
+    loses: float
+    refuses: float
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A transaction that was signed for a delegation; `slot` is its nonce (EVM) or blockhash (Solana)."""
@@ -92,9 +113,9 @@ class Ledger:
 
     made: dict[str, Made] = field(default_factory=dict)
 
-    def note(self, hash_: str, amount: int, slot: Any) -> None:
-        """Note a transaction as signed for the delegation that this task carries."""
-        self.made[hash_] = Made(hash_, CARRIED.get(), amount, slot)
+    def note(self, hash_: str, amount: int, slot: Any, delegation: str = "") -> None:
+        """Note a transaction as signed for a delegation, by default the one that this task carries."""
+        self.made[hash_] = Made(hash_, delegation or CARRIED.get(), amount, slot)
 
 
 def sign_spend(chain: EvmChain, data: bytes) -> Transaction:
@@ -125,6 +146,7 @@ class EvmWallet:
     own_nonce: bool = False
     loses: float = 0.0
     refuses: float = 0.0
+    slow: float = 0.0
     family: Family = "evm"
 
     @property
@@ -133,10 +155,7 @@ class EvmWallet:
 
     async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
         assert isinstance(transaction, EvmTransaction)
-        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
-        self.process.step()
-        if self.rng.random() < self.refuses:
-            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
         nonce = transaction.nonce
         if self.sends:
             self.ask_saved(self.address)
@@ -167,10 +186,7 @@ class EvmWallet:
         return SentTransaction(hash_)
 
     async def sign_message(self, message: str) -> str:
-        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
-        self.process.step()
-        if self.rng.random() < self.refuses:
-            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
         return self.key.sign_text(message)
 
 
@@ -188,6 +204,7 @@ class SolanaWallet:
     own_nonce: bool = False
     loses: float = 0.0
     refuses: float = 0.0
+    slow: float = 0.0
     family: Family = "solana"
 
     @property
@@ -196,7 +213,7 @@ class SolanaWallet:
 
     async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
         assert isinstance(transaction, SolanaTransaction)
-        await self._ask_person()
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
         message = b64decode(transaction.message)
         if self.sends:
             self.ask_saved(self.address)
@@ -217,14 +234,8 @@ class SolanaWallet:
         return SentTransaction(str(signature))
 
     async def sign_message(self, message: str) -> str:
-        await self._ask_person()
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
         return str(self.key.sign_message(message.encode()))
-
-    async def _ask_person(self) -> None:
-        await asyncio.sleep(0.2 + 4 * self.rng.random() ** 2)
-        self.process.step()
-        if self.rng.random() < self.refuses:
-            raise WalletRefusedError("The wallet refused: its user said no.", hint="Nothing was signed.")
 
 
 def _with_blockhash(message: bytes, blockhash: str) -> bytes:
@@ -240,6 +251,35 @@ def approve_elsewhere(key: Keypair, chain: SolanaChain, mint: str, amount: int) 
     approve = build_approve(TOKEN_PROGRAM, account_of(owner, mint), chain.spender, owner, amount)
     message = build_message(owner, [approve], blockhash, price=500 + amount % 7, limit=9_000)
     return chain.accept(b64encode(b"\1" + bytes(key.sign_message(message)) + message).decode())
+
+
+def sign_request(owner: Owner, request: dict[str, Any]) -> str:
+    """Return what an app elsewhere makes of what it is handed: signed bytes, or the signature of a text."""
+    match request["method"]:
+        case "eth_sendTransaction":
+            (asked,) = request["params"]
+            chain_id, nonce, tip, max_fee, gas = (
+                int(asked[name], 16) for name in ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas")
+            )
+            data = bytes.fromhex(asked["data"][2:])
+            return owner.evm.sign_transaction(chain_id, nonce, asked["to"], data, tip=tip, max_fee=max_fee, gas=gas)
+        case "personal_sign":
+            return owner.evm.sign_text(bytes.fromhex(request["params"][0][2:]).decode())
+        case "signTransaction":
+            message = b64decode(request["transaction"])[65:]
+            return b64encode(b"\1" + bytes(owner.solana.sign_message(message)) + message).decode()
+    return str(owner.solana.sign_message(b64decode(request["message_base64"])))
+
+
+def read_signed(raw: str) -> tuple[str, int, Any]:
+    """Return hash, amount and nonce (Solana: blockhash) of signed bytes."""
+    if raw.startswith("0x"):
+        transaction = read_transaction(raw)
+        return transaction.hash, int.from_bytes(transaction.data[36:]), transaction.nonce
+    data = b64decode(raw)
+    done = decode_message(data[65:])
+    last = done.instructions[-1]
+    return str(Signature.from_bytes(data[1:65])), 0 if last.kind == "revoke" else last.amount, done.blockhash
 
 
 def act_elsewhere(

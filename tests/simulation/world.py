@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import httpx
 from solders.keypair import Keypair
@@ -31,7 +31,7 @@ from .evm_chain import GWEI, EvmChain, Temper
 from .faults import Faults, Process
 from .platform import Habits, Platform
 from .solana_chain import SolanaChain, SolanaTemper, account_of
-from .wallets import CARRIED, EVM_KEYS, SOLANA_KEYS, EvmKey, EvmWallet, Ledger, SolanaWallet, sign_spend
+from .wallets import CARRIED, EVM_KEYS, SOLANA_KEYS, EvmWallet, Ledger, Owner, SolanaWallet, sign_spend
 from .wire import ModelRpc, ModelTransport, PlatformDoor, ShortClient
 
 CLIENT_KEY: Final = "client-key-of-the-simulation"
@@ -196,17 +196,6 @@ def _empty_journal() -> bytes:
 _EMPTY: Final = _empty_journal()
 
 
-@dataclass
-class Owner:
-    """One owner: a key on each family, and the kind of wallet that signs with it."""
-
-    evm: EvmKey
-    solana: Keypair
-    wallet: Literal["signs", "sends", "sends with its own nonce"]
-    loses: float
-    refuses: float
-
-
 class World:
     """One life's chains, platform, journal, owners and processes, all from one integer."""
 
@@ -346,6 +335,7 @@ class World:
             "own_nonce": owner.wallet == "sends with its own nonce",
             "loses": owner.loses if self.faults.on else 0.0,
             "refuses": owner.refuses if self.faults.on else 0.0,
+            "slow": 0.01 if self.faults.on else 0.0,
         }
         common = (chain, process, self.ledger, self.rng, self.watch.asks_wallet)
         if network == "solana":
@@ -356,8 +346,8 @@ class World:
         """Agree to a plan."""
 
     def _agree_again(self, outdated: OutdatedPlan) -> None:
-        """Agree again, or not: the owner may have changed their mind."""
-        if self.rng.random() < 0.3:
+        """Agree again, or not: the owner may have changed their mind, until they want it all to end."""
+        if self.faults.happens(0.3):
             raise DeclinedError("The plan was not agreed to again.", hint="Nothing was signed.")
         self.watch.tell(f"agreed to again: {outdated.reason}")
 
