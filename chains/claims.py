@@ -13,18 +13,13 @@ from typing import Any, Literal, TypeAlias
 
 from chains.amounts import format_amount, is_unlimited
 from chains.types import BaseUnits, Block, Chain, Token
+from chains.types import State as State
 
 Verdict: TypeAlias = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
 
 Method: TypeAlias = Literal["direct", "logs", "instruction"]
 """How the approval was made: `direct` is the owner's own transaction that calls `approve` and nothing else; `logs` is
 any other way, established from the token's log and the state after it; `instruction` is an SPL Token instruction."""
-
-State: TypeAlias = Literal["active", "reduced", "replaced", "revoked", "exceeds", "pending", "dropped", "reorganised"]
-"""What has become of the approval: `active` as it was made; `reduced` by spending, down to nothing as well; `replaced`
-by another approval or, of its nonce, by another transaction; `revoked`; `exceeds`: the chain now allows more than was
-claimed; `pending`: not in a block yet; `dropped`: no block has it and its nonce is free; `reorganised`: the block that
-held it is not part of the chain any more."""
 
 
 @dataclass(frozen=True, slots=True)

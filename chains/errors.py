@@ -213,7 +213,24 @@ class TransactionDroppedError(TransactionError):
 
 
 class TransactionPendingError(TransactionError):
-    """The transaction has not settled within the time given; it may still land."""
+    """The transaction has not settled within the time given; it may still land.
+
+    `unseen_for` says for how many seconds no node has known it, 0 if one does; None where that decides nothing, because
+    it is sent again or expires by itself.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        expected: object = None,
+        found: object = None,
+        transaction_hash: str | None = None,
+        unseen_for: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, expected=expected, found=found, transaction_hash=transaction_hash)
+        self.unseen_for = unseen_for
 
 
 class NonceOccupiedError(TransactionPendingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +55,16 @@ def retry_after(header: str, *, now: datetime | None = None) -> float | None:
     if moment.tzinfo is None:
         return None
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def retry_pause(attempt: int, asked_for: float | None, chance: Callable[[], float]) -> float:
+    """Return the seconds to wait after a failed attempt (the first is 1): longer each time, never less than asked for.
+
+    `chance` gives numbers from 0 to 1. Without it, clients that a busy server turned away together would all come back
+    together, and be turned away again.
+    """
+    step = 0.25 * (1 << attempt)  # floats are right here: these are times to sleep, and never amounts
+    return step * (0.5 + chance()) if asked_for is None else asked_for + step * chance()
 
 
 def hide_url_secrets(words: str, url: str) -> str:

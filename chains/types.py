@@ -6,7 +6,9 @@ Amounts are integers in base units, fees are wei or lamports.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 Family = Literal["evm", "solana"]
 """A kind of network: those of one family share addresses, signatures and the way to ask a node."""
+
+State: TypeAlias = Literal["active", "reduced", "replaced", "revoked", "exceeds", "pending", "dropped", "reorganised"]
+"""What has become of an approval: `active` as it was made; `reduced` by spending, down to nothing as well; `replaced`
+by another approval or, of its nonce, by another transaction; `revoked`; `exceeds`: the chain now allows more than was
+claimed; `pending`: not in a block yet; `dropped`: no block has it and its nonce is free; `reorganised`: the block that
+held it is not part of the chain any more."""
 
 
 class _JsonString:
@@ -41,12 +49,20 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FeePolicy:
-    """How an EVM network's fees are found, and the bounds in wei per gas that no fee may leave."""
+    """How an EVM network's fees are found, and the bounds in wei per gas that no fee may leave.
+
+    The maximum fee still pays after the base fee has risen by `base_fee_rise`, a fraction and the most of one block,
+    for `rising_blocks` blocks on end; only what the base fee comes to is paid. The tip is what the network asks for and
+    `tip_headroom` per cent more, which is paid, for networks on which the tip is what moves.
+    """
 
     method: Literal["linea_estimateGas", "fee_history"]
     tip_floor: int
     tip_cap: int
     max_fee_cap: int
+    base_fee_rise: tuple[int, int] = (1, 8)
+    rising_blocks: int = 10
+    tip_headroom: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,8 @@ class Chain:
     """One network as data.
 
     `name` is the short one by which it is asked for. `chain_id` is set for EVM networks, `genesis_hash` for Solana.
-    `statement_chain_id` is the text of the `Chain ID:` line of an ownership statement.
+    `statement_chain_id` is the text of the `Chain ID:` line of an ownership statement. `settle_depth` says how many
+    blocks, its own included, must lie on an approval before it counts as settled; Solana has commitments instead.
     """
 
     name: str
@@ -70,6 +87,7 @@ class Chain:
     tokens: tuple[Token, ...] = ()
     fees: FeePolicy | None = None
     testnet: bool = False
+    settle_depth: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +199,10 @@ class ApprovalPlan:
 
 @dataclass(frozen=True, slots=True)
 class EvmTransaction:
-    """An unsigned EIP-1559 transaction that approves; `data` is 0x hex, `sender` the owner, value is always 0."""
+    """An unsigned EIP-1559 transaction that approves; `data` is 0x hex, `sender` the owner, value is always 0.
+
+    One without data, from the sender to itself, only uses up its nonce.
+    """
 
     chain_id: int
     sender: str
@@ -226,6 +247,18 @@ class SentTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """An earlier transaction of the owner for the same nonce, which may still take effect instead of the newest.
+
+    `hash` is None where a wallet was asked for it and never said what it made of it. It may be of another intent, such
+    as a grant that a revocation replaces, which shows in its `data`.
+    """
+
+    unsigned: UnsignedTransaction
+    hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """The proof that an approve took effect: `allowance` is read from the state at `block`, in base units.
 
@@ -238,6 +271,21 @@ class Settlement:
     allowance: BaseUnits
     fee_paid: BaseUnits
     finality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a settled approval is worth now: `canonical` says whether the chain still holds it.
+
+    `finality` names the level that it has reached by now. `state` says what became of it, None where that cannot be
+    told, and `now` what the chain holds at its newest block, which is not before that of the settlement. Of one that is
+    not canonical, `finality` and `state` are `reorganised`, and `now` is None.
+    """
+
+    canonical: bool
+    finality: str
+    state: State | None
+    now: AllowanceState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +309,7 @@ class Node(Protocol):
     async def get_allowance(
         self, token: Token, owner: str, spender: str, *, block: Block | None = None
     ) -> AllowanceState:
-        """Return what the chain says, at `block` or else at the newest block (Solana: the newest finalized slot)."""
+        """Return what the chain says, at `block` or else at the newest block (Solana: the newest confirmed slot)."""
         ...
 
     async def plan_approval(self, intent: AllowanceIntent) -> ApprovalPlan:
@@ -284,17 +332,85 @@ class Node(Protocol):
         sent: SignedTransaction | SentTransaction,
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
     ) -> Settlement:
-        """Wait until the step took effect, re-sending signed bytes as needed; raise a `TransactionError` otherwise.
+        """Wait until a transaction that makes this step took effect; raise a `TransactionError` otherwise.
 
-        Raises `SignatureMismatchError` if the hash that a sending wallet gave is that of another transaction.
+        That is the newest one, `sent`, or a rival with the same call, or what a wallet put in its place; the settlement
+        names it. It counts at the chain's `settle_depth` (Solana: at `confirmed`). Signed bytes of the newest, and of
+        no other, are sent again meanwhile. `timeout` is in seconds; the chain is looked at once even if it is 0, and
+        twice, half a second apart, before another transaction is said to have used the nonce.
+
+        `unseen_for` says how many seconds ago a node last knew a transaction that a wallet sent by itself, as the
+        `TransactionPendingError` before said, with the time since: so it is dropped after its time in total, however
+        short each wait. Raises `TransactionReplacedError` if something else used the nonce (`found` is its hash), and
+        `SignatureMismatchError` if the hash that a sending wallet gave is that of another transaction.
         """
         ...
 
+    async def replace(
+        self, intent: AllowanceIntent, step: ApproveStep | None, unsigned: UnsignedTransaction
+    ) -> UnsignedTransaction:
+        """Return the transaction that takes the place of `unsigned`, the highest-priced so far on that nonce.
+
+        It has the same sender and nonce, and both fees are an eighth higher, or what the network asks for now if that
+        is more. With a `step` it approves `step.amount` as `intent` says, which may be another token and spender than
+        those of `unsigned`; without one it uses up the nonce and does nothing else. Raises `FeeTooHighError` above a
+        cap, `NoGasError` if the owner cannot pay it and `WillRevertError`. On Solana nothing can be replaced:
+        `TransactionPendingError` says until about when to wait.
+        """
+        ...
+
+    async def settle_cancellation(
+        self,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
+    ) -> str:
+        """Wait until the nonce is used, by the cancellation or by a rival, and return the hash of what used it.
+
+        Depth, `timeout`, `unseen_for` and sending again are as in `settle`. Raises `TransactionReplacedError` if it was
+        neither (`found` is its hash), and `InputError` on Solana, which has no nonces to use up.
+        """
+        ...
+
+    async def review(
+        self,
+        intent: AllowanceIntent,
+        settlement: Settlement,
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109 - how long to wait for finality, which is no error
+    ) -> Review:
+        """Return what a settled approval is worth now; `NodeError` if the node is behind and cannot say it.
+
+        On Solana `timeout` seconds are waited for `finalized`; on EVM networks finality is told and not waited for.
+        """
+        ...
+
+    async def get_nonce(self, hash_: str) -> int | None:
+        """Return the nonce of a transaction that the node knows, else None; always None on Solana."""
+        ...
+
+    async def get_time_left(self, unsigned: UnsignedTransaction) -> timedelta | None:
+        """Return about how long a transaction can still land; None where there is no end (EVM networks)."""
+        ...
+
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
-        """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
+        """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
+
+        A rival that makes another call is not it, although it may have used the nonce.
+        """
         ...
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:

@@ -8,6 +8,8 @@ To give such a right, and to change or take it back (amount 0 revokes):
     preview, describe_plan       what would be done, in numbers and in words, before anything is signed
     awaiting, answer             what somebody else's wallet has to sign, and what it gave back
     renew, discard_request       a new token for an approval that stands; a transaction that never came back
+    speed_up, cancel             a transaction that is stuck: at a higher fee, or its nonce used up by nothing
+    abandon, carry_all           the end of what can do no harm any more; everything that is not finished
 
 To check what somebody claims, or what you did yourself:
 
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from chains.claims import Finding as Finding
     from chains.errors import ToolkitError as ToolkitError
+    from delegation.abandonment import abandon as abandon
     from delegation.approval import discard_request as discard_request
     from delegation.audit.assets import claim_approval as claim_approval
     from delegation.audit.assets import find_claimed_asset as find_claimed_asset
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from delegation.audit.verify import verify_with_evidence as verify_with_evidence
     from delegation.blocking import delegate as delegate
     from delegation.context import Context as Context
+    from delegation.context import Replacement as Replacement
     from delegation.context import StatementTerms as StatementTerms
     from delegation.errors import DelegationError as DelegationError
     from delegation.errors import InvalidRequestError as InvalidRequestError
@@ -63,10 +67,14 @@ if TYPE_CHECKING:
     from delegation.profile import load_profile as load_profile
     from delegation.profile import open_context as open_context
     from delegation.profile import save_profile as save_profile
+    from delegation.replacement import cancel as cancel
+    from delegation.replacement import speed_up as speed_up
     from delegation.signing import SigningRequest as SigningRequest
     from delegation.signing import answer as answer
     from delegation.signing import awaiting as awaiting
     from delegation.submission import renew as renew
+    from delegation.unfinished import Outcome as Outcome
+    from delegation.unfinished import carry_all as carry_all
 
 _HOMES: Final = {
     "load_profile": "delegation.profile",
@@ -81,6 +89,10 @@ _HOMES: Final = {
     "answer": "delegation.signing",
     "renew": "delegation.submission",
     "discard_request": "delegation.approval",
+    "speed_up": "delegation.replacement",
+    "cancel": "delegation.replacement",
+    "abandon": "delegation.abandonment",
+    "carry_all": "delegation.unfinished",
     "verify_claim": "delegation.audit.verify",
     "verify_with_evidence": "delegation.audit.verify",
     "verify_evidence": "delegation.audit.evidence",
@@ -99,10 +111,12 @@ _HOMES: Final = {
     "Gateway": "delegation.gateway.client",
     "InvalidRequestError": "delegation.errors",
     "Journal": "delegation.journal",
+    "Outcome": "delegation.unfinished",
     "Plan": "delegation.models",
     "Policy": "delegation.audit.policy",
     "Profile": "delegation.profile",
     "Proof": "delegation.models",
+    "Replacement": "delegation.context",
     "Report": "delegation.audit.report",
     "SigningRequest": "delegation.signing",
     "StatementTerms": "delegation.context",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chains.errors import (
@@ -17,39 +19,58 @@ from chains.errors import (
     WalletRefusedError,
 )
 from chains.family import verify_signed
-from chains.types import AllowanceIntent, ApproveStep, SentTransaction, SignedTransaction, UnsignedTransaction
-from delegation.context import Context, check_context
+from chains.types import (
+    AllowanceIntent,
+    ApproveStep,
+    EvmFee,
+    EvmTransaction,
+    SentTransaction,
+    Settlement,
+    SignedTransaction,
+    UnsignedTransaction,
+)
+from delegation.context import Context, check_context, keep
 from delegation.errors import InvalidRequestError
-from delegation.intents import require_not_over
-from delegation.models import Approval, Delegation, filled
+from delegation.intents import require_not_over, supersede
+from delegation.journal import Journal
+from delegation.lifecycle import Event
+from delegation.models import Approval, Attempt, Delegation, Ending, filled
 from delegation.plan import intent_of
 
 _REBUILDS: Final = 3
+# How much older the journal may say that a hash was last seen than it was: it is written at most this often.
+_SEEN_EVERY: Final = timedelta(seconds=20)
+
+RENEWED: Final[dict[str, Any]] = dict.fromkeys(
+    ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
+)
+"""The stations after the approval, emptied."""
 
 
 async def approve(d: Delegation, index: int, context: Context) -> Delegation:
-    """Carry one step until it has taken effect, or until it must be signed and there is no wallet.
+    """Carry one step until it has taken effect, or must be signed and there is no wallet, or be agreed to again.
 
     Raises the ground floor's errors. After a `TransactionError` that leaves the transaction no way to land, the next
     call makes a new one: that is a person's decision (attack A18). Only one that was signed just now and has expired
-    is rebuilt at once.
+    is rebuilt at once, and a revocation that lost the race for a nonce goes on with the next one.
     """
     rebuilds = 0
     signed_now = False
-    while d.approvals[index].settlement is None:
+    while d.approvals[index].settlement is None and d.ended is None:
         if d.approvals[index].sent is None:
+            was_handed_out = d.in_flight
             d = await _authorise(d, index, context)
-            signed_now = True
             if d.approvals[index].sent is None:
                 return d
+            signed_now = not was_handed_out
         try:
             d = await _settle(d, index, context)
-        except TransactionExpiredError:
-            d = _forget(d, index, context, judged=True)
+        except (TransactionExpiredError, TransactionReplacedError) as error:
+            d, goes_on = _forget_what_cannot_land(d, index, context, error)
             rebuilds += 1
-            if rebuilds == _REBUILDS or not signed_now:
+            if rebuilds == _REBUILDS or not goes_on or not (signed_now or d.approvals[index].lost_to):
                 raise
-        except (TransactionRevertedError, TransactionReplacedError, UnexpectedAllowanceError):
+        except (TransactionRevertedError, UnexpectedAllowanceError):
             _forget(d, index, context, judged=True)
             raise
         except (TransactionDroppedError, SignatureMismatchError):
@@ -57,6 +78,18 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
                 _forget(d, index, context, judged=False)
             raise
     return d
+
+
+def _forget_what_cannot_land(
+    d: Delegation, index: int, context: Context, error: TransactionExpiredError | TransactionReplacedError
+) -> tuple[Delegation, bool]:
+    """Take back what can never take effect, and return whether the next may be made at once."""
+    if isinstance(error, TransactionExpiredError):
+        return _forget(d, index, context, judged=True), True
+    lost_to = _lost_to(d.approvals[index], error)
+    if lost_to:
+        context.progress("approval", f"{lost_to[-1]} was mined first; going on with the next nonce")
+    return _forget(d, index, context, judged=True, lost_to=lost_to), bool(lost_to) and not d.request.amount
 
 
 async def discard_request(d: Delegation, context: Context) -> Delegation:
@@ -69,14 +102,14 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     """
     check_context(d, context)
     await context.node.check_chain()
-    index = next((i for i, a in enumerate(d.approvals) if a.handed_over and a.sent is None), None)
-    if index is None:
+    index = d.next_step
+    if index is None or d.state != "handed_out":
         raise InvalidRequestError(f"Delegation {d.id} has no transaction that a wallet was asked for and did not make.")
     approval = d.approvals[index]
     unsigned = _unsigned(approval)
-    can_land, made = await _look_for(approval, _intent(d), context)
+    can_land, made = await look_for(d, index, context)
     if made is not None:
-        _keep_approval(d, index, context, sent=made)
+        keep_sent(context.journal, d, index, made, context.now())
         raise InvalidRequestError(
             f"The wallet did make this approval: {made.hash}.",
             hint=f"Carry delegation {d.id} on to its end. To take it back, revoke afterwards.",
@@ -87,53 +120,127 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
             "The wallet can still sign and send this transaction, beside any other one.",
             hint="It expires within two minutes; discard the request then.",
         )
-    return _keep_approval(d, index, context, unsigned=None, handed_over=False)
+    return take_back(d, index, context)
+
+
+def take_back(d: Delegation, index: int, context: Context) -> Delegation:
+    """Keep that a wallet will not make what it was asked for: what was before it on the same nonce counts again."""
+    approval = d.approvals[index]
+    if not approval.earlier:
+        return keep_approval(d, index, context, "discard", unsigned=None, handed_over=False)
+    before = approval.earlier[-1]
+    changes: dict[str, Any] = {
+        "unsigned": before.unsigned,
+        "sent": before.sent,
+        "earlier": approval.earlier[:-1],
+        "handed_over": True,
+    }
+    return keep_approval(d, index, context, "hand_out" if before.sent is None else "send", **changes)
 
 
 async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
-    """Have one step signed; afterwards `sent` is set, unless there is no wallet to ask."""
-    approval, wallet, label = d.approvals[index], context.wallet, _label(d, index)
-    can_land = False
+    """Have one step signed; afterwards `sent` is set, unless there is no wallet or it must be agreed to again."""
+    approval = d.approvals[index]
     if approval.handed_over:
-        context.progress("approval", f"{label}: looking for what the wallet sent")
-        can_land, made = await _look_for(approval, _intent(d), context)
+        context.progress("approval", f"{_label(d, index)}: looking for what the wallet sent")
+        can_land, made = await look_for(d, index, context)
         if made is not None:
-            return _keep_approval(d, index, context, sent=made)
-    if can_land:
+            return keep_sent(context.journal, d, index, made, context.now())
+        if not can_land:
+            if approval.cancelling:
+                return cancelled(d, context, "Its nonce was used, and not by an approval of this delegation.")
+            # What it was asked for can never land. Its owner may have moved on, so that the question begins anew.
+            step = ApproveStep(approval.step.amount)
+            return keep_approval(d, index, context, "discard", step=step, unsigned=None, handed_over=False, earlier=())
+        if context.wallet is None:
+            return d
         # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
         unsigned = _unsigned(approval)
     else:
         # Asked right before a transaction is made, because another process may have settled since the plan was agreed.
-        require_not_over(d, context.journal.list())
-        context.progress("approval", f"{label}: preparing the transaction")
-        # The fee of a step that was asked for before is out of date.
-        step = ApproveStep(approval.step.amount) if approval.handed_over else approval.step
-        unsigned = await context.node.prepare(_intent(d), step)
-        if wallet is None or wallet.sends:
+        require_not_over(d, context.journal.read_all(d)[0])
+        context.progress("approval", f"{_label(d, index)}: preparing the transaction")
+        prepared = await _prepare(d, index, context)
+        if prepared is None:
+            return d
+        unsigned = prepared
+        if context.wallet is None or context.wallet.sends:
             # Whoever is asked now may send by himself: remember that before he can.
-            d = _keep_approval(d, index, context, unsigned=unsigned, handed_over=True)
+            d = keep_approval(d, index, context, "hand_out", unsigned=unsigned, handed_over=True)
+    return await sign(d, index, unsigned, context)
+
+
+async def _prepare(d: Delegation, index: int, context: Context) -> UnsignedTransaction | None:
+    """Return the transaction of a step; None where the one that it was to replace is not in flight any more."""
+    approval, plan = d.approvals[index], filled(d.plan, "plan")
+    if plan.replaces is None or index or approval.lost_to:
+        return await context.node.prepare(_intent(d), approval.step)
+    other = context.journal.load(plan.replaces.delegation_id)
+    if other.next_step is None or not other.in_flight:
+        return None
+    held = other.approvals[other.next_step]
+    if held.hash != plan.replaces.hash:
+        return None
+    made = await context.node.replace(_intent(d), approval.step, _unsigned(held))
+    if isinstance(made, EvmTransaction) and isinstance(approval.step.fee, EvmFee):
+        # The fee that was shown: what the network asks for may have risen since, and this one is swapped in as well.
+        return dataclasses.replace(made, fee=approval.step.fee)
+    return made
+
+
+async def sign(
+    d: Delegation, index: int, unsigned: UnsignedTransaction, context: Context, **changes: Any
+) -> Delegation:
+    """Have a transaction signed and keep what came back, before anything is sent; as it is if there is no wallet."""
+    wallet = context.wallet
     if wallet is None:
         return d
-    context.progress("approval", f"{label}: asking the wallet to sign")
+    context.progress("approval", f"{_label(d, index)}: asking the wallet to sign")
     try:
         sent = await wallet.authorise(unsigned)
     except WalletRefusedError:
-        if wallet.sends:
-            _keep_approval(d, index, context, unsigned=None, handed_over=False)
+        if d.approvals[index].state == "handed_out":
+            take_back(d, index, context)
         raise
     if isinstance(sent, SignedTransaction):
         verify_signed(unsigned, sent)
-    return _keep_approval(d, index, context, unsigned=unsigned, sent=sent)
+    return keep_sent(context.journal, d, index, sent, context.now(), unsigned=unsigned, **changes)
 
 
-async def _look_for(
-    approval: Approval, intent: AllowanceIntent, context: Context
-) -> tuple[bool, SentTransaction | None]:
+def keep_sent(
+    journal: Journal,
+    d: Delegation,
+    index: int,
+    sent: SignedTransaction | SentTransaction,
+    at: datetime,
+    **changes: Any,
+) -> Delegation:
+    """Keep what was signed, or the hash that a wallet gave.
+
+    The delegation whose transaction it replaces ends in the same moment: from then on this one answers for the nonce.
+    """
+    approval = d.approvals[index]
+    replaces = None if d.plan is None or index or approval.lost_to or approval.earlier else d.plan.replaces
+    ending: list[Delegation] = []
+    if replaces is not None:
+        other = journal.load(replaces.delegation_id)
+        if other.in_flight and other.next_step is not None:
+            held = other.approvals[other.next_step]
+            changes["earlier"] = (*held.earlier, Attempt(unsigned=_unsigned(held), sent=held.sent))
+            ending.append(supersede(other, d, at))
+    seen_at = at if isinstance(sent, SentTransaction) else None
+    updated = approval.model_copy(update={"sent": sent, "last_seen_at": seen_at, "another_nonce": None, **changes})
+    approvals = tuple(updated if place == index else one for place, one in enumerate(d.approvals))
+    return keep(journal, d, "send", ending=ending, approvals=approvals)
+
+
+async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, SentTransaction | None]:
     """Return whether what was handed out can still land, and the transaction that the wallet made of it, if it did."""
+    approval = d.approvals[index]
     unsigned = _unsigned(approval)
     # In this order: what lands between the two questions is found by the second.
     can_land = await context.node.can_land(unsigned)
-    made = await context.node.find_approval(intent, approval.step, unsigned)
+    made = await context.node.find_approval(_intent(d), approval.step, unsigned)
     return can_land, None if made is None or made in approval.discarded else SentTransaction(made)
 
 
@@ -146,11 +253,107 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
         # If its nonce is used, or about to be, it is for `settle` to see whether by this very approval.
         with suppress(TransactionReplacedError, NonceOccupiedError):
             await context.node.send(sent)
-    settlement = await context.node.settle(_intent(d), approval.step, unsigned, sent, timeout=context.settle_timeout)
-    return _keep_approval(d, index, context, settlement=settlement)
+    elif approval.earlier and approval.another_nonce is None:
+        d = await _read_nonce(d, index, context)
+        approval = d.approvals[index]
+        sent, unsigned = _sent(approval), _unsigned(approval)
+    if approval.cancelling:
+        return await _settle_cancellation(d, index, context)
+    # What has another nonce replaces nothing: it is the last of them all, and is waited for.
+    rivals = approval.rivals if approval.another_nonce is None else ()
+    seen_at = approval.last_seen_at
+    unseen_for = 0.0 if seen_at is None else max(0.0, (context.now() - seen_at).total_seconds())
+    try:
+        settlement = await context.node.settle(
+            _intent(d),
+            approval.step,
+            unsigned,
+            sent,
+            timeout=context.settle_timeout,
+            rivals=rivals,
+            unseen_for=unseen_for,
+        )
+    except TransactionPendingError as error:
+        if error.unseen_for is not None:
+            _keep_seen(d, index, context, context.now() - timedelta(seconds=error.unseen_for))
+        raise
+    return keep_settled(d, index, settlement, context)
 
 
-def _forget(d: Delegation, index: int, context: Context, *, judged: bool) -> Delegation:
+def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Context) -> Delegation:
+    """Keep the proof that a step took effect; what was told of another transaction has to be told anew."""
+    event: Event = "settle_step"
+    stations: dict[str, Any] = {}
+    if index == len(d.approvals) - 1:
+        event = "settle_alone" if d.request.chain_only else "settle"
+        if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
+            event = "settle_told"
+        else:
+            stations = RENEWED
+    return keep_approval(d, index, context, event, settlement=settlement, stations=stations)
+
+
+async def _read_nonce(d: Delegation, index: int, context: Context) -> Delegation:
+    """Find out whether a wallet kept the nonce of what it was asked to replace; some choose their own."""
+    approval = d.approvals[index]
+    asked, sent = _unsigned(approval), _sent(approval)
+    nonce = await context.node.get_nonce(sent.hash)
+    if not isinstance(asked, EvmTransaction) or nonce in (None, asked.nonce):
+        return d
+    context.progress(
+        "approval",
+        f"the wallet sent {sent.hash} with nonce {nonce} instead of {asked.nonce}: it replaces nothing, and both are "
+        "followed",
+    )
+    if not approval.cancelling:
+        return keep_approval(d, index, context, "watch", another_nonce=nonce)
+    # It does nothing, and the approval before it counts as before.
+    before = approval.earlier[-1]
+    changes: dict[str, Any] = {
+        "unsigned": before.unsigned,
+        "sent": before.sent,
+        "earlier": approval.earlier[:-1],
+        "handed_over": True,
+    }
+    return keep_approval(d, index, context, "disown" if before.sent is None else "watch", **changes)
+
+
+async def _settle_cancellation(d: Delegation, index: int, context: Context) -> Delegation:
+    """Wait until the nonce is used; afterwards the delegation is cancelled, or its approval is on its way after all."""
+    approval = d.approvals[index]
+    sent, unsigned = _sent(approval), _unsigned(approval)
+    try:
+        winner = await context.node.settle_cancellation(
+            unsigned, sent, timeout=context.settle_timeout, rivals=approval.rivals
+        )
+    except TransactionReplacedError as error:
+        # By something of the owner's that is not known here, and may be the same approval in another dress.
+        made = await context.node.find_approval(_intent(d), approval.step, unsigned)
+        if made is None:
+            return cancelled(d, context, f"Its nonce was used by {error.found or 'another transaction'}.")
+        winner = made
+    if winner == sent.hash:
+        return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
+    rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), approval.earlier[0].unsigned)
+    if isinstance(rival, EvmTransaction) and rival.data == "0x":
+        return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
+    context.progress("approval", f"{winner} was mined before it could be cancelled")
+    return keep_sent(context.journal, d, index, SentTransaction(winner), context.now(), unsigned=rival, earlier=())
+
+
+def cancelled(d: Delegation, context: Context, reason: str) -> Delegation:
+    """Keep the end of a delegation whose nonce was used up by something else."""
+    ended = Ending(kind="cancelled", reason=reason, at=context.now())
+    return context.keep(d, "cancel", ended=ended)
+
+
+def _lost_to(approval: Approval, error: TransactionReplacedError) -> tuple[str, ...]:
+    """Return the rival that used the nonce, after those that used one before; nothing if it was none of them."""
+    known = {rival.hash for rival in approval.rivals}
+    return (*approval.lost_to, str(error.found)) if error.found is not None and error.found in known else ()
+
+
+def _forget(d: Delegation, index: int, context: Context, *, judged: bool, lost_to: tuple[str, ...] = ()) -> Delegation:
     """Take back what was sent; `judged` if that very transaction can do nothing more.
 
     Signed bytes are then gone for good. A wallet that sends by itself may have sent something else than it said, so
@@ -158,17 +361,31 @@ def _forget(d: Delegation, index: int, context: Context, *, judged: bool) -> Del
     """
     approval = d.approvals[index]
     sent = _sent(approval)
-    gone: dict[str, Any] = {"unsigned": None, "handed_over": False} if isinstance(sent, SignedTransaction) else {}
+    gone = isinstance(sent, SignedTransaction) or bool(lost_to)
+    changes: dict[str, Any] = {"unsigned": None, "handed_over": False, "earlier": ()} if gone else {"handed_over": True}
     if judged:
-        gone["discarded"] = (*approval.discarded, sent.hash)
+        dead = [each.sent.hash for each in approval.earlier if each.sent is not None] if gone else []
+        changes["discarded"] = (*approval.discarded, *dead, sent.hash)
+    if lost_to:
+        changes["lost_to"] = lost_to
     # Its fee is out of date as well.
-    return _keep_approval(d, index, context, step=ApproveStep(approval.step.amount), sent=None, **gone)
+    step = ApproveStep(approval.step.amount)
+    return keep_approval(d, index, context, "forget" if gone else "disown", step=step, sent=None, **changes)
 
 
-def _keep_approval(d: Delegation, index: int, context: Context, **changes: Any) -> Delegation:
+def _keep_seen(d: Delegation, index: int, context: Context, seen_at: datetime) -> None:
+    last = d.approvals[index].last_seen_at
+    if last is None or seen_at - last >= _SEEN_EVERY:
+        keep_approval(d, index, context, "watch", last_seen_at=seen_at)
+
+
+def keep_approval(
+    d: Delegation, index: int, context: Context, event: Event, stations: dict[str, Any] | None = None, **changes: Any
+) -> Delegation:
+    """Keep what has changed of one approval, and beside it in other stations."""
     approvals = list(d.approvals)
     approvals[index] = approvals[index].model_copy(update=changes)
-    return context.keep(d, approvals=tuple(approvals))
+    return context.keep(d, event, approvals=tuple(approvals), **(stations or {}))
 
 
 def _unsigned(approval: Approval) -> UnsignedTransaction:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from chains.types import Node, Wallet
-from delegation.errors import InvalidRequestError, OwnerMismatchError
+from chains.types import Node, UnsignedTransaction, Wallet
+from delegation.errors import IllegalTransitionError, InvalidRequestError, OwnerMismatchError
 from delegation.gateway.client import Gateway
 from delegation.intents import OutdatedPlan
 from delegation.journal import Journal
+from delegation.lifecycle import Event, next_state
 from delegation.models import Delegation, DelegationRequest, Plan, Station, utc_now
 from delegation.pins import Pins
 
@@ -48,8 +49,26 @@ def _refuse_unasked(outdated: OutdatedPlan) -> None:
     raise outdated.error
 
 
+def _replace_unasked(replacement: Replacement) -> None:
+    """Agree to a replacement without asking a person."""
+
+
 def _unheard(station: Station, words: str) -> None:
     """Take no notice of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What would take the place of a transaction that is stuck: the same intent at a higher fee, or nothing at all.
+
+    `old` and `new` have the same nonce; whichever is mined first takes effect, and the other never can. `cancels` is
+    whether `new` approves nothing.
+    """
+
+    delegation: Delegation
+    old: UnsignedTransaction
+    new: UnsignedTransaction
+    cancels: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +78,8 @@ class Context:
     Without a `wallet` the line stops wherever something must be signed (`delegation.signing` tells what).
     `agree` is shown each plan before anything of it is signed, and raises `DeclinedError` to refuse it. `agree_again`
     is shown, in its place, a plan that was agreed to before and is out of date; by default it raises
-    `OutdatedPlanError`, because only a person can know whether it is still wanted.
+    `OutdatedPlanError`, because only a person can know whether it is still wanted. `agree_replacement` is shown what
+    would take the place of a transaction that is stuck, and raises `DeclinedError` to refuse it.
     `progress` hears each station and what is being waited for. Times are in seconds.
     """
 
@@ -70,6 +90,7 @@ class Context:
     wallet: Wallet | None = None
     agree: Callable[[Plan], None] = _unasked
     agree_again: Callable[[OutdatedPlan], None] = _refuse_unasked
+    agree_replacement: Callable[[Replacement], None] = _replace_unasked
     progress: Callable[[Station, str], None] = _unheard
     now: Callable[[], datetime] = utc_now
     settle_timeout: float = 300.0
@@ -80,9 +101,29 @@ class Context:
         """The pins of this platform and region."""
         return Pins(self.journal, self.gateway.base_url, self.gateway.region)
 
-    def keep(self, d: Delegation, **stations: Any) -> Delegation:
-        """Return the delegation with these stations filled, once that is durable."""
-        return self.journal.save(d.model_copy(update=stations))
+    def keep(self, d: Delegation, event: Event, **stations: Any) -> Delegation:
+        """Return the delegation after an event that filled these stations, once that is durable."""
+        return keep(self.journal, d, event, **stations)
+
+
+def keep(
+    journal: Journal, d: Delegation, event: Event, *, ending: Sequence[Delegation] = (), **stations: Any
+) -> Delegation:
+    """Return a delegation after an event that filled these stations, once that is durable.
+
+    `ending` are others that end with it (see `Journal.save`). Raises `IllegalTransitionError` if the event is not
+    possible where the delegation stands, or what was filled is not what it leads to.
+    """
+    after = d.model_copy(update=stations)
+    expected = next_state(None if d.revision == 0 else d.state, event)
+    if after.state != expected:
+        raise IllegalTransitionError(
+            f"Delegation {d.id} was not saved: after {event} it would be {after.state}.",
+            hint="That is a fault of this toolkit. Report it; what is saved stands.",
+            expected=expected,
+            found=after.state,
+        )
+    return journal.save(after, ending=ending)
 
 
 def check_context(d: Delegation, context: Context) -> None:

@@ -1,7 +1,8 @@
 """The databases that a journal can be in: a file of our own (SQLite), or any other by its SQLAlchemy URL.
 
-Both keep the same promises: `run` is durable when it returns, and `advance` takes the journal from one version to the
-next as a whole or not at all, once, however many processes open it at that moment. What is stored is not known here.
+All keep the same promises: `run` is durable when it returns, `run_all` does all of its statements or none, and
+`advance` takes the journal from one version to the next as a whole or not at all, once, however many processes open it
+at that moment. Each can be used from several threads. What is stored is not known here.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 10.0  # seconds for which another process may hold the file
 
 Rows = Sequence[Sequence[Any]]
+Statement = tuple[str, Mapping[str, Any]]
+"""A statement and its values."""
+
 Run = Callable[[str, Mapping[str, Any]], Rows]
 """Runs one statement with its values and returns its rows."""
 
@@ -39,6 +45,17 @@ class Database(Protocol):
 
     def run(self, statement: str, values: Mapping[str, Any]) -> Rows:
         """Run one statement in its own durable transaction; raises `NotUniqueError`."""
+        ...
+
+    def run_all(self, statements: Sequence[Statement]) -> bool:
+        """Run statements that each return a row in one durable transaction; raises `NotUniqueError`.
+
+        Returns whether all did. As soon as one returns none, nothing of it is done.
+        """
+        ...
+
+    def get_time(self) -> datetime:
+        """Return the time by the one clock that all who share this database go by."""
         ...
 
     def get_version(self) -> int:
@@ -68,7 +85,9 @@ class SqliteDatabase:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise JournalError(f"Others can read the journal {path}.", hint=f"Run: chmod 600 {path}")
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
+        # One connection for all threads, of which one at a time uses it.
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
+        self._turn = threading.RLock()
         # Text that is no UTF-8 spoils its own row only; whoever reads that row refuses it.
         self._connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
         try:
@@ -82,11 +101,30 @@ class SqliteDatabase:
     def run(self, statement: str, values: Mapping[str, Any]) -> Rows:
         """Run one statement."""
         try:
-            return self._connection.execute(statement, values).fetchall()
+            with self._turn:
+                return self._connection.execute(statement, values).fetchall()
         except sqlite3.IntegrityError as error:
             raise NotUniqueError(str(error)) from error
         except sqlite3.Error as error:
             raise _failed(error) from error
+
+    def run_all(self, statements: Sequence[Statement]) -> bool:
+        """Run statements under SQLite's lock for the one writer."""
+        with self._turn:
+            self.run("BEGIN IMMEDIATE", {})
+            done = False
+            try:
+                done = all(self.run(statement, values) for statement, values in statements)
+                if done:
+                    self.run("COMMIT", {})
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        return done
+
+    def get_time(self) -> datetime:
+        """Return the time of this machine, on which all are who share the file."""
+        return datetime.now(UTC)
 
     def get_version(self) -> int:
         """Return the file's `user_version`."""
@@ -109,16 +147,16 @@ class SqliteDatabase:
 
     def advance(self, version: int, step: Step) -> None:
         """Take the journal to the next version under SQLite's lock for the one writer."""
-        self.run("BEGIN IMMEDIATE", {})
-        try:
-            if self.get_version() == version:
-                step(self.run)
-                self.run(f"PRAGMA user_version = {version + 1}", {})
-            self.run("COMMIT", {})
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        with self._turn:
+            self.run("BEGIN IMMEDIATE", {})
+            try:
+                if self.get_version() == version:
+                    step(self.run)
+                    self.run(f"PRAGMA user_version = {version + 1}", {})
+                self.run("COMMIT", {})
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the file."""
@@ -146,6 +184,20 @@ class SqlAlchemyDatabase:
         """Run one statement."""
         with self._transaction() as connection:
             return _run(connection, statement, values)
+
+    def run_all(self, statements: Sequence[Statement]) -> bool:
+        """Run statements in one transaction."""
+        with suppress(_UndoneError), self._transaction() as connection:
+            for statement, values in statements:
+                if not _run(connection, statement, values):
+                    raise _UndoneError
+            return True
+        return False
+
+    def get_time(self) -> datetime:
+        """Return the time of the database's machine: those who share it may be on machines whose clocks differ."""
+        (now,) = self.run("SELECT CURRENT_TIMESTAMP", {})[0]
+        return _aware(now)
 
     def get_version(self) -> int:
         """Return the version that the table names; 0 before there is one."""
@@ -197,6 +249,16 @@ class SqlAlchemyDatabase:
             raise NotUniqueError(type(error.orig).__name__) from error
         except SQLAlchemyError as error:
             raise _failed(error) from None
+
+
+class _UndoneError(Exception):
+    """A statement of several found nothing to do, so that none of them is done."""
+
+
+def _aware(time: datetime | str) -> datetime:
+    # Some drivers give text, and without a zone it is UTC (SQL leaves it open; SQLite and MySQL say so).
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _run(connection: Connection, statement: str, values: Mapping[str, Any]) -> Rows:

@@ -10,12 +10,14 @@ DelegationError
 │   ├── NotPinnedError            no token or spender is known, and none was named
 │   ├── NobodyAskedError          a person had to be asked, and nobody was there
 │   ├── DelegationEndedError      it was refused, or a newer delegation has taken its place: it never comes back
+│   ├── StillHarmfulError         it cannot be abandoned yet, because it may still change what the chain allows
 │   └── ProfileError              the profile is missing, unreadable or incomplete
 │       ├── UnknownProfileError   there is no profile of this name
 │       └── NoWalletError         it names no wallet for this kind of network
 ├── DeclinedError                 yours: the plan was shown and not agreed to
 ├── OutdatedPlanError             yours to decide: what was agreed to before is out of date and must be agreed to again
 ├── PinMismatchError              the platform names another spender or token than the one pinned
+├── AssetChangedError             the platform names another spender or token than the one that was approved
 ├── GatewayError                  the platform's
 │   ├── GatewayUnreachableError   no answer: whether it did what it was asked is unknown
 │   ├── ClientKeyMissingError     499
@@ -32,7 +34,9 @@ DelegationError
 │   ├── UnknownDelegationError    yours: no delegation of this id is in the journal
 │   ├── NewerVersionError         yours: a newer version of this toolkit wrote it; this one only reads it, if at all
 │   ├── JournalConflictError      another process carried this delegation on at the same time
-│   └── OwnerBusyError            another delegation of this owner has a signed approval that is not settled
+│   ├── LeasedError               another process is carrying this delegation now
+│   ├── IllegalTransitionError    a fault of this toolkit: what was to be saved cannot follow from what is saved
+│   └── OwnerBusyError            another delegation of this owner has an approval under way, or is being asked about
 └── SandboxError                  the sandbox could not be set up or has stopped
 """
 
@@ -77,6 +81,10 @@ class DelegationEndedError(InvalidRequestError):
     """The delegation was refused, or a newer one has taken its place; `found` is the reason or the newer one's id."""
 
 
+class StillHarmfulError(InvalidRequestError):
+    """The delegation cannot be abandoned yet: what it did, or may still do, counts on chain; nothing was changed."""
+
+
 class ProfileError(InvalidRequestError):
     """The profile is missing, unreadable or incomplete."""
 
@@ -111,6 +119,12 @@ class PinMismatchError(DelegationError):
     ) -> None:
         super().__init__(message, hint=hint, expected=expected, found=found)
         self.network = network
+
+
+class AssetChangedError(DelegationError):
+    """The platform names another spender or token than the one that was approved, so that it was not told."""
+
+    fault = "platform"
 
 
 class GatewayError(DelegationError):
@@ -212,8 +226,17 @@ class JournalConflictError(JournalError):
     """Another process carried the delegation on at the same time, and this one has stopped; `found` is its id."""
 
 
+class LeasedError(JournalError):
+    """Another process is carrying the delegation now; `found` says which one. Nothing was done here."""
+
+
+class IllegalTransitionError(JournalError):
+    """What was to be saved cannot follow from what is saved, which is a fault of this toolkit; nothing was saved."""
+
+
 class OwnerBusyError(JournalError):
-    """Another delegation of this owner on this network has a signed approval that is not settled; `found` is its id."""
+    """Another delegation of this owner on this network has an approval under way, or is being asked about; `found` is
+    its id."""
 
 
 class SandboxError(DelegationError):

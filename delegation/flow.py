@@ -8,25 +8,27 @@ the line, which are in `delegation/RULES.md`).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from chains.errors import NodeError, ToolkitError
+from chains.errors import ToolkitError
 from chains.ownership import format_statement
-from delegation.approval import approve
+from chains.types import ApproveStep
+from delegation.approval import RENEWED, approve
+from delegation.carrying import carrying, take_owner_lock
 from delegation.context import Context, check_context, check_network
-from delegation.errors import DelegationEndedError, GatewayError, UnknownDelegationError
-from delegation.intents import REFUSALS, find_outdated, require_not_over
-from delegation.journal import UnreadableRow
-from delegation.models import Approval, Delegation, DelegationRequest, Failure, Plan
+from delegation.errors import DelegationEndedError
+from delegation.intents import REFUSALS, find_bystander, find_outdated, require_not_over, supersede
+from delegation.leases import Lease
+from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
 from delegation.pins import Asset
-from delegation.plan import check_request, find_asset, make_plan
+from delegation.plan import check_request, find_asset, intent_of, make_plan
+from delegation.review import look_again
 from delegation.submission import build_statement, tell_platform
-from delegation.verify import verify_delegation
+from delegation.verify import has_been_forgotten, verify_delegation
 
 
 def new_delegation(request: DelegationRequest, context: Context) -> Delegation:
-    """Return a delegation that stands at its beginning; it is saved once its plan is agreed to, or as it was refused.
+    """Return a delegation that stands at its beginning; `carry` saves it before anybody is asked for anything.
 
     Raises `InvalidRequestError` and the ground floor's `InputError` for a request no plan can be made of.
     """
@@ -44,57 +46,78 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
 
     Without a wallet it is returned as soon as something must be signed. Raises the errors of `delegation.errors` and
     `chains.errors`; whatever was reached by then is in the journal, and calling again with it goes on from there. A
-    request that was refused before anything was signed is over (see `delegation.intents`).
+    request that was refused before anything was signed is over (see `delegation.intents`). `LeasedError` says that
+    another process is carrying it.
     """
     check_context(delegation, context)
-    try:
-        d = await _approve(delegation, context)
-    except (*REFUSALS, DelegationEndedError, NodeError, GatewayError) as error:
-        _record_stop(delegation, context, error)
-        raise
-    if any(approval.settlement is None for approval in d.approvals):
-        return d
-    if not d.request.chain_only:
-        d = await tell_platform(d, context)
-        if not d.told:
+    require_not_over(delegation, ())
+    is_new = delegation.revision == 0
+    d = context.keep(delegation, "ask") if is_new else delegation
+    with carrying(d, context) as lease:
+        try:
+            return await _carry(d, context, lease, is_new=is_new)
+        except (*REFUSALS, DelegationEndedError) as error:
+            _record_end(d, context, error)
+            raise
+
+
+async def _carry(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
+    was_done = d.state == "done"
+    await context.node.check_chain()
+    d, review = await look_again(d, context)
+    while True:
+        d = await _approve(d, context, lease, is_new=is_new)
+        if not d.approved or d.ended is not None:
             return d
-    context.progress("verification", "comparing the chain and the platform's list with the request")
-    verification = await verify_delegation(
-        d, context.node, context.gateway, now=context.now, list_timeout=context.list_timeout
-    )
-    return context.keep(d, verification=verification)
+        if not (d.told or d.request.chain_only):
+            # An allowance that a newer delegation has replaced is not told of.
+            require_not_over(d, context.journal.read_all(d)[0])
+            d = await tell_platform(d, context)
+            if d.approved and not d.told:
+                return d
+        if d.approved:
+            context.progress("verification", "comparing the chain and the platform's list with the request")
+            d, review = await look_again(d, context, timeout=context.settle_timeout)
+        if not d.approved or review is None:
+            continue  # its block has left the chain: the same bytes are sent again
+        verification = await verify_delegation(
+            d, review, context.node, context.gateway, now=context.now, list_timeout=context.list_timeout
+        )
+        if was_done and has_been_forgotten(d, verification, context.journal.read_all(d)[0]):
+            context.progress("submission", "the platform has forgotten this wallet; telling it again")
+            d = context.keep(d, "tell_again", forgotten=d.submission, **RENEWED)
+            was_done = False
+            continue
+        return context.keep(d, "verify", verification=verification)
 
 
-async def _approve(d: Delegation, context: Context) -> Delegation:
+async def _approve(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Carry a delegation until the chain holds what was asked for, or until something must be signed."""
-    if d.to_be_made:
-        others, unreadable = context.journal.read_all() if d.revision else ((), ())
-        require_not_over(d, others)
-        # Also what was agreed to before: the chain may have moved since, and nothing is on its way.
-        d = await _plan(d, unreadable, context)
-    else:
-        await context.node.check_chain()
-    for index in range(len(d.approvals)):
+    agreed = False
+    while not d.approved and d.ended is None:
+        if d.to_be_made and not agreed:
+            # Also what was agreed to before: the chain may have moved since, and nothing is on its way.
+            d = await _agree(d, context, lease, is_new=is_new)
+        index = filled(d.next_step, "step to be carried")
         d = await approve(d, index, context)
-        if d.approvals[index].settlement is None:
-            break
+        if d.in_flight:
+            return d
+        # What could not be made as it was agreed to is agreed to again; the next step was agreed to with the first.
+        agreed = d.approvals[index].settlement is not None
     return d
 
 
-def _record_stop(delegation: Delegation, context: Context, error: ToolkitError) -> None:
-    """Keep a request that stopped before anything was signed: as failed if it was refused, else to be resumed."""
-    try:
-        d = context.journal.load(delegation.id)
-    except UnknownDelegationError:
-        d = delegation
-    over = isinstance(error, DelegationEndedError) and not d.in_flight
-    if d.failure is not None or (d.touched_chain and not over):
+def _record_end(d: Delegation, context: Context, error: ToolkitError) -> None:
+    """Keep a request that was refused before anything was signed as failed, and one that is over as superseded."""
+    saved = context.journal.load(d.id)
+    if saved.ended is not None or saved.in_flight:
         return
-    if over or isinstance(error, REFUSALS):
-        failure = Failure(error=type(error).__name__, reason=error.message, failed_at=context.now())
-        context.keep(d, failure=failure)
-    elif d.revision == 0:
-        context.keep(d)
+    if isinstance(error, DelegationEndedError):
+        newer = context.journal.load(str(error.found))
+        context.keep(saved, "supersede", ended=supersede(saved, newer, context.now()).ended, verification=None)
+    elif saved.to_be_made and not saved.touched_chain:
+        ended = Ending(kind="failed", reason=error.message, at=context.now(), error=type(error).__name__)
+        context.keep(saved, "fail", ended=ended)
 
 
 async def preview(request: DelegationRequest, context: Context) -> Plan:
@@ -121,9 +144,30 @@ async def _make_plan(request: DelegationRequest, context: Context) -> tuple[Plan
     return await make_plan(request, asset, context.node, listed, at=context.now()), asset
 
 
-async def _plan(d: Delegation, unreadable: Sequence[UnreadableRow], context: Context) -> Delegation:
+async def _price_replacement(d: Delegation, plan: Plan, replaces: Replaced, context: Context) -> Plan:
+    """Return the plan with the transaction that its first step takes the place of, and the fee that this takes."""
+    other = context.journal.load(replaces.delegation_id)
+    held = None if other.next_step is None else other.approvals[other.next_step].unsigned
+    if held is None or not other.in_flight:
+        return plan
+    made = await context.node.replace(intent_of(d.request, plan), plan.steps[0], held)
+    steps = (ApproveStep(plan.steps[0].amount, made.fee), *plan.steps[1:])
+    # What the chain allows now says nothing of what it will once the other has landed.
+    warnings = () if plan.before.allowance == plan.amount else plan.warnings
+    changes = {"replaces": replaces, "steps": steps, "max_cost": made.fee.max_cost, "warnings": warnings}
+    return plan.model_copy(update=changes)
+
+
+async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
+    """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
+    others, unreadable = context.journal.read_all(d)
+    require_not_over(d, others)
+    replaces = await take_owner_lock(d, context, lease)
     plan, asset = await _make_plan(d.request, context)
-    outdated = find_outdated(d, plan, context.now(), unreadable)
+    if replaces is not None:
+        plan = await _price_replacement(d, plan, replaces, context)
+    outdated = None if is_new and d.plan is None else find_outdated(d, plan, context.now(), unreadable)
+    outdated = outdated or find_bystander(plan, context.now())
     if outdated is None:
         context.agree(plan)
     else:
@@ -133,7 +177,11 @@ async def _plan(d: Delegation, unreadable: Sequence[UnreadableRow], context: Con
     if not d.request.chain_only:
         context.pins.pin(asset)
     settled = [approval for approval in d.approvals if approval.settlement is not None]
-    discarded = tuple(dead for approval in d.approvals[len(settled) :] for dead in approval.discarded)
+    left = d.approvals[len(settled) :]
+    history = {
+        "discarded": tuple(dead for approval in left for dead in approval.discarded),
+        "lost_to": tuple(dead for approval in left for dead in approval.lost_to),
+    }
     first, *rest = (Approval(step=step) for step in plan.steps)
-    approvals = (*settled, first.model_copy(update={"discarded": discarded}), *rest)
-    return context.keep(d, plan=plan, agreed_at=agreed_at, approvals=approvals)
+    approvals = (*settled, first.model_copy(update=history), *rest)
+    return context.keep(d, "agree", plan=plan, agreed_at=agreed_at, approvals=approvals)

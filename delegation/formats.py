@@ -2,6 +2,7 @@
 
     version 1   named no format; `approval` and `token` are today's `approvals` and `delegation_token`
     version 2   says "format": "delegation/2"
+    version 3   `failure` is now one way to end among others: `ended`; answers that were lost are counted
 
 A change of the fields of `Delegation` that older documents do not bear is a new version: name it in `Format`, add the
 step that leads to it to `STEPS`, and keep a journal with documents of the version before in tests/documents. Steps
@@ -16,8 +17,8 @@ from typing import Any, Final, Literal
 
 from delegation.errors import NewerVersionError
 
-Format = Literal["delegation/2"]
-FORMAT: Final[Format] = "delegation/2"
+Format = Literal["delegation/3"]
+FORMAT: Final[Format] = "delegation/3"
 
 Document = dict[str, Any]
 
@@ -33,7 +34,21 @@ def _from_1(document: Document) -> Document:
     }
 
 
-STEPS: Final[dict[int, Callable[[Document], Document]]] = {1: _from_1}
+def _from_2(document: Document) -> Document:
+    document = dict(document)
+    if document.get("submission") is not None and document.get("ownership") is None:
+        # It was kept beside a new token, as a reminder that an answer had been lost.
+        document |= {"submission": None, "lost_answers": 1}
+    if "failure" not in document or "ended" in document:
+        return document
+    failure = document.pop("failure")
+    if isinstance(failure, dict):
+        renamed = {"at" if name == "failed_at" else name: value for name, value in failure.items()}
+        failure = {"kind": "failed", **renamed}
+    return {**document, "ended": failure}
+
+
+STEPS: Final[dict[int, Callable[[Document], Document]]] = {1: _from_1, 2: _from_2}
 """From each version to the next."""
 
 NEWEST: Final = max(STEPS) + 1

@@ -2,7 +2,8 @@
 
 A request must never come back by itself once its owner has moved on. This is asked whenever a transaction would be made
 that is neither on its way nor handed to a wallet: at the beginning, between two steps, and after one that could never
-land.
+land, whether it was signed or handed to a wallet. That a newer delegation has taken its place is also asked before the
+platform is told: it would be told of an allowance that is gone.
 
 | what happened since it was agreed to                          | what follows                                     |
 |---------------------------------------------------------------|--------------------------------------------------|
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from chains.amounts import format_amount
+from chains.amounts import format_amount, to_base_units
 from chains.errors import InvalidAddressError, InvalidAmountError, RefusedError, WalletRefusedError
 from delegation.errors import (
     ConflictError,
@@ -37,10 +38,13 @@ from delegation.errors import (
     RejectedError,
     UnsupportedError,
 )
-from delegation.models import Delegation, Plan
+from delegation.models import Delegation, Ending, Plan
 
 if TYPE_CHECKING:
     from delegation.journal import UnreadableRow
+
+AllowanceKey = tuple[str, str, str, str]
+"""Network, owner, token and spender: what one allowance is of."""
 
 LONGEST_PLAN_AGE: Final = timedelta(hours=24)
 # A clock that was put right since may have been this much ahead.
@@ -106,22 +110,48 @@ def find_outdated(d: Delegation, plan: Plan, now: datetime, unreadable: Iterable
 
     `plan` is its plan as of `now`; `unreadable` are the entries of the journal that cannot be read.
     """
-    if d.revision == 0:
-        return None
     agreed_at = d.agreed_at or d.created_at
     settled = [approval.settlement.allowance for approval in d.approvals if approval.settlement is not None]
     left_at = settled[-1] if settled else None if d.plan is None else d.plan.before.allowance
-    if left_at not in (None, plan.before.allowance):
+    lost = _race_lost(d)
+    if left_at not in (None, plan.before.allowance) and plan.before.allowance != lost:
         reason = "The allowance has changed since this was agreed to."
     elif not -_CLOCK_SKEW <= now - agreed_at <= LONGEST_PLAN_AGE:
         reason = "More than a day has passed since this was agreed to, or a clock was wrong."
-    elif any(approval.discarded for approval in d.approvals if approval.settlement is None):
+    elif _was_stopped(d):
         reason = "What was signed for this did not take effect, and may have been stopped on purpose."
     elif any(_may_be_newer(row, d) for row in unreadable):
         reason = "An entry of the journal that cannot be read may hold a newer request."
     else:
         return None
     return OutdatedPlan(reason, agreed_at, left_at, plan)
+
+
+def find_bystander(plan: Plan, now: datetime) -> OutdatedPlan | None:
+    """Return the question whether a transaction of another allowance may be cancelled with a revocation, or None."""
+    if plan.replaces is None or plan.replaces.same_allowance:
+        return None
+    other = plan.replaces
+    reason = (
+        f"It takes the nonce {other.nonce} from delegation {other.delegation_id}, which waits to be mined and allows "
+        f"{other.amount:f} {other.currency.upper()} to {other.spender}: that is cancelled with it."
+    )
+    return OutdatedPlan(reason, now, None, plan)
+
+
+def _race_lost(d: Delegation) -> int | None:
+    """Return the allowance, in base units, that the transaction sets which a revocation was agreed to replace and that
+    was mined first; None if there was no such race."""
+    replaced = None if d.plan is None or d.plan.amount else d.plan.replaces
+    lost = replaced is not None and any(replaced.hash in approval.lost_to for approval in d.approvals)
+    if d.plan is None or replaced is None or not lost or not replaced.same_allowance:
+        return None
+    return to_base_units(replaced.amount, d.plan.token.decimals)
+
+
+def _was_stopped(d: Delegation) -> bool:
+    """Return whether a transaction of a step that is left was signed and could not take effect."""
+    return any(approval.discarded and not approval.lost_to for approval in d.approvals if approval.settlement is None)
 
 
 def _may_be_newer(row: UnreadableRow, d: Delegation) -> bool:
@@ -131,11 +161,11 @@ def _may_be_newer(row: UnreadableRow, d: Delegation) -> bool:
 
 def require_not_over(d: Delegation, others: Iterable[Delegation]) -> None:
     """Raise `DelegationEndedError` if this request failed, or if a newer one of `others` has taken its place."""
-    if d.failure is not None:
+    if d.ended is not None:
         raise DelegationEndedError(
-            f"Delegation {d.id} is over: {d.failure.reason}",
+            f"Delegation {d.id} is over ({d.ended.kind}): {d.ended.reason}",
             hint="It never comes back by itself. If it is still wanted, ask for it anew.",
-            found=d.failure.reason,
+            found=d.ended.by or d.ended.reason,
         )
     newer = find_newer(d, others)
     if newer is not None:
@@ -151,9 +181,9 @@ def require_not_over(d: Delegation, others: Iterable[Delegation]) -> None:
 def find_newer(d: Delegation, others: Iterable[Delegation]) -> Delegation | None:
     """Return the last of `others`, the oldest first, that has taken the place of this request on chain, or None.
 
-    One whose transaction is on its way, or whose last one has settled, is never replaced: the chain decides of it.
+    While a transaction of it is in flight, the chain decides of it.
     """
-    if not d.to_be_made:
+    if d.in_flight or not d.unfinished:
         return None
     return next(
         (other for other in reversed(tuple(others)) if other.id != d.id and _has_taken_the_place_of(other, d)), None
@@ -165,13 +195,44 @@ def _has_taken_the_place_of(other: Delegation, d: Delegation) -> bool:
 
     Whether the platform was told of it makes no difference: the chain holds what its owner wanted last.
     """
-    settled = _settled_blocks(other)
+    settled, own = _settled_blocks(other), _settled_blocks(d)
     if not settled or not _same_allowance(d, other):
         return False
+    is_newer = other.created_at > d.created_at
+    if d.approved:
+        return (max(settled), is_newer) > (max(own), not is_newer)
     # Of one that was asked for before: what it did after `d` was planned, or took its last step, is newer as well.
-    return other.created_at > d.created_at or (
-        d.plan is not None and max(settled) > max([d.plan.before.block.number, *_settled_blocks(d)])
+    return is_newer or (d.plan is not None and max(settled) > max([d.plan.before.block.number, *own]))
+
+
+def supersede(d: Delegation, newer: Delegation, at: datetime) -> Delegation:
+    """Return a delegation as it ends when a newer one has taken its place; it still has to be saved."""
+    reason = (
+        f"Delegation {newer.id} ({newer.request.amount:f} {newer.request.currency.upper()} on {newer.request.network}) "
+        "has taken its place."
     )
+    ended = Ending(kind="superseded", reason=reason, at=at, by=newer.id)
+    return d.model_copy(update={"ended": ended, "verification": None})
+
+
+def find_in_force(delegations: Iterable[Delegation]) -> dict[AllowanceKey, Delegation]:
+    """Return, for each allowance, the delegation that set it last, by the blocks in which they settled."""
+    found: dict[AllowanceKey, Delegation] = {}
+    for d in delegations:
+        settled, key = _settled_blocks(d), allowance_of(d)
+        if not settled or key is None:
+            continue
+        other = found.get(key)
+        if other is None or max(settled) >= max(_settled_blocks(other)):
+            found[key] = d
+    return found
+
+
+def allowance_of(d: Delegation) -> AllowanceKey | None:
+    """Return which allowance a delegation sets, as far as its plan says it."""
+    if d.plan is None:
+        return None
+    return (d.request.network, d.request.owner, d.plan.token.address, d.plan.spender)
 
 
 def _settled_blocks(d: Delegation) -> list[int]:

@@ -1,30 +1,37 @@
 """The journal: every delegation as it stands, durable before the next step is taken.
 
-One file by default (SQLite, WAL, mode 0600); any other database by its SQLAlchemy URL. Each change is one statement,
-so that two processes can share a journal: a delegation that another process carried on is refused, not overwritten,
-and an owner's network has at most one approval in flight.
+One file by default (SQLite, WAL, mode 0600); any other database by its SQLAlchemy URL. Each change is one transaction,
+so that many processes can share a journal: a delegation that another process carried on is refused, not overwritten,
+one process carries a delegation at a time, and of an owner on a network at most one approval is in flight or asked
+about. What cannot follow from what is saved, by the table of `delegation.lifecycle`, is not written.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from delegation.databases import Database, NotUniqueError, Rows, SqlAlchemyDatabase, SqliteDatabase
+from delegation.databases import Database, NotUniqueError, Rows, SqlAlchemyDatabase, SqliteDatabase, Statement
 from delegation.errors import (
+    IllegalTransitionError,
     JournalConflictError,
     JournalError,
+    LeasedError,
     NewerVersionError,
     OwnerBusyError,
     UnknownDelegationError,
 )
+from delegation.leases import LEASE, Heart, Lease, is_gone, name_holder, process_heart
+from delegation.lifecycle import can_begin_as, states_before
 from delegation.migrations import VERSION, migrate, read_document
-from delegation.models import Delegation, utc_now
+from delegation.models import Delegation
 
-_SELECT: Final = "SELECT id, revision, created_at, in_flight, document FROM delegations"
+_FOREVER: Final = "9999"  # later than any time as text
+_SELECT: Final = "SELECT id, revision, created_at, owner_lock, document FROM delegations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,61 +60,172 @@ class UnreadableRow:
 class Journal:
     """Delegations and first-use pins in one database. Open it with `open_journal`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        now: Callable[[], datetime] | None = None,
+        heart: Heart | None = None,
+        name: Callable[[], str] = name_holder,
+    ) -> None:
         self._database = database
         self._version = migrate(database)
+        # By the database's clock, unless a test has one of its own: machines that share a journal may differ in theirs.
+        self._now = now or database.get_time
+        self._heart = heart or process_heart()
+        self._name_holder = name
 
-    def save(self, delegation: Delegation) -> Delegation:
+    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
-        Raises `JournalConflictError` if another process saved it since it was loaded, `OwnerBusyError` if it has an
-        approval in flight while another delegation of this owner on this network has one too, and `NewerVersionError`
-        if a newer version of this toolkit has changed the journal.
+        `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or none is saved.
+        Raises `JournalConflictError` if another process saved one of them since it was loaded, `OwnerBusyError` if it
+        has an approval in flight while another delegation of this owner on this network has the owner's lock,
+        `IllegalTransitionError` if it cannot follow from what is saved, and `NewerVersionError` if a newer version of
+        this toolkit has changed the journal.
         """
         self._require_writable()
+        everything = (*ending, delegation)
+        for one in everything:
+            _require_legal(one)
         saved = delegation.model_copy(update={"revision": delegation.revision + 1})
-        values = {
-            "id": saved.id,
-            "loaded": delegation.revision,
-            "revision": saved.revision,
-            "created_at": saved.created_at.isoformat(),
-            "in_flight": f"{saved.request.network}:{saved.request.owner}" if saved.in_flight else None,
-            "document": saved.model_dump_json(),
-        }
         try:
-            written = self._database.run(
-                """
-                INSERT INTO delegations (id, revision, created_at, in_flight, document)
-                VALUES (:id, :revision, :created_at, :in_flight, :document)
-                RETURNING id
-                """
-                if delegation.revision == 0
-                else """
-                UPDATE delegations SET revision = :revision, in_flight = :in_flight, document = :document
-                WHERE id = :id AND revision = :loaded
-                RETURNING id
-                """,
-                values,
-            )
+            written = self._database.run_all([_writing(one) for one in everything])
         except NotUniqueError:
-            raise self._not_unique(saved, values["in_flight"]) from None
+            raise self._not_unique(saved) from None
         if not written:
-            raise _conflict(saved)
+            raise self._not_written(everything)
         return saved
 
-    def _not_unique(self, delegation: Delegation, in_flight: object) -> JournalError:
-        holders = self._select("WHERE in_flight = :in_flight AND id <> :id", in_flight=in_flight, id=delegation.id)
-        if not holders:
-            return _conflict(delegation)
-        holder = holders[0]
-        state = "has an approval" if isinstance(holder, Delegation) else "cannot be read, and may have an approval"
-        return OwnerBusyError(
-            f"Delegation {holder.id} of the same owner {state} on {delegation.request.network} that has not "
-            "settled; a second one would compete with it. Nothing of this delegation was sent.",
-            hint=f"Finish delegation {holder.id} first."
-            if isinstance(holder, Delegation)
-            else f"{holder.problem}\n{holder.hint}",
-            found=holder.id,
+    def _not_unique(self, delegation: Delegation) -> JournalError:
+        holder = self.find_lock_holder(delegation)
+        return _conflict(delegation) if holder is None else owner_busy(holder, delegation)
+
+    def _not_written(self, delegations: Sequence[Delegation]) -> JournalError:
+        for delegation in delegations:
+            rows = self._ask(
+                "SELECT revision, state FROM delegations WHERE id = :id",
+                {"id": delegation.id},
+            )
+            if rows and rows[0][0] == delegation.revision and rows[0][1] not in states_before(delegation.state):
+                return IllegalTransitionError(
+                    f"Delegation {delegation.id} is {rows[0][1]}, and cannot be {delegation.state} next. Nothing was "
+                    "saved.",
+                    hint="That is a fault of this toolkit. Report it; what is saved stands.",
+                    expected=sorted(states_before(delegation.state)),
+                    found=rows[0][1],
+                )
+            if not rows or rows[0][0] != delegation.revision:
+                return _conflict(delegation)
+        return _conflict(delegations[-1])
+
+    def find_lock_holder(self, delegation: Delegation) -> Delegation | UnreadableRow | None:
+        """Return the other delegation that has the lock of this one's owner on its network, or None."""
+        holders = self._select("WHERE owner_lock = :lock AND id <> :id", lock=_lock(delegation), id=delegation.id)
+        return holders[0] if holders else None
+
+    def lease(self, delegation: Delegation, *, force: bool = False) -> Lease:
+        """Return the right to carry a saved delegation, renewed while this process lives.
+
+        Raises `LeasedError` if another process has it. With `force` it is taken all the same: what the other process
+        saves next is refused.
+        """
+        self._require_writable()
+        lease = Lease(self, delegation.id, self._name_holder())
+        if not self._take(lease, force=force) and not (self._is_gone(delegation) and self._take(lease, force=True)):
+            raise self._leased(delegation)
+        lease.start(self._heart)
+        return lease
+
+    def _take(self, lease: Lease, *, force: bool) -> bool:
+        now = self._now()
+        return bool(
+            self._database.run(
+                """
+                UPDATE delegations SET holder = :holder, leased_until = :until
+                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until)
+                RETURNING id
+                """,
+                {
+                    "holder": lease.holder,
+                    "until": _text(now + LEASE),
+                    "free_until": _FOREVER if force else _text(now),
+                    "id": lease.delegation_id,
+                },
+            )
+        )
+
+    def _is_gone(self, delegation: Delegation) -> bool:
+        """Return whether it can be seen from here that the process which holds the lease has ended."""
+        rows = self._ask("SELECT holder FROM delegations WHERE id = :id", {"id": delegation.id})
+        return bool(rows) and is_gone(str(rows[0][0]))
+
+    def _leased(self, delegation: Delegation) -> JournalError:
+        rows = self._ask("SELECT holder, leased_until FROM delegations WHERE id = :id", {"id": delegation.id})
+        if not rows:
+            return UnknownDelegationError(f"The journal has no delegation {delegation.id!r}.")
+        holder, until = (str(cell) for cell in rows[0])
+        process = holder.partition(" (")[0].partition(",")[0]
+        return LeasedError(
+            f"Delegation {delegation.id} is being carried by {process}; nothing was done here.",
+            hint=f"Wait until it has ended, or stop it. If it is gone, its right ends at {until[11:19]} UTC.",
+            found=holder,
+        )
+
+    def renew_lease(self, lease: Lease) -> bool:
+        """Let a lease hold for its full time again; return whether it is still held."""
+        values = {"until": _text(self._now() + LEASE), "id": lease.delegation_id, "holder": lease.holder}
+        return bool(
+            self._database.run(
+                "UPDATE delegations SET leased_until = :until WHERE id = :id AND holder = :holder RETURNING id", values
+            )
+        )
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give a lease back, and the owner's lock with it unless something of the delegation is in flight."""
+        self._database.run(
+            """
+            UPDATE delegations SET holder = NULL, leased_until = NULL,
+                owner_lock = CASE WHEN state IN ('handed_out', 'on_its_way') THEN owner_lock ELSE NULL END
+            WHERE id = :id AND holder = :holder
+            """,
+            {"id": lease.delegation_id, "holder": lease.holder},
+        )
+
+    def lock_owner(self, delegation: Delegation, lease: Lease) -> None:
+        """Take the owner's lock on this network, before a person or a device is asked.
+
+        What a killed process had locked while it was asking is free once its lease has run out. Raises
+        `OwnerBusyError` if another delegation has the lock, and `JournalConflictError` if the lease is lost.
+        """
+        for last in (False, True):
+            try:
+                locked = self._database.run(
+                    "UPDATE delegations SET owner_lock = :lock WHERE id = :id AND holder = :holder RETURNING id",
+                    {"lock": _lock(delegation), "id": delegation.id, "holder": lease.holder},
+                )
+            except NotUniqueError:
+                if last or not self._unlock_dead(delegation):
+                    raise self._not_unique(delegation) from None
+                continue
+            if not locked:
+                raise _conflict(delegation)
+            return
+
+    def _unlock_dead(self, delegation: Delegation) -> bool:
+        """Take the owner's lock from a delegation whose process died while it was asking; return whether it was so."""
+        other = self.find_lock_holder(delegation)
+        gone = isinstance(other, Delegation) and self._is_gone(other)
+        return bool(
+            self._database.run(
+                """
+                UPDATE delegations SET owner_lock = NULL, holder = NULL, leased_until = NULL
+                WHERE owner_lock = :lock AND state NOT IN ('handed_out', 'on_its_way')
+                    AND (leased_until IS NULL OR leased_until <= :free_until)
+                RETURNING id
+                """,
+                {"lock": _lock(delegation), "free_until": _FOREVER if gone else _text(self._now())},
+            )
         )
 
     def load(self, delegation_id: str) -> Delegation:
@@ -136,9 +254,15 @@ class Journal:
         """Return what is in the journal and cannot be read, the oldest first."""
         return self.read_all()[1]
 
-    def read_all(self) -> tuple[tuple[Delegation, ...], tuple[UnreadableRow, ...]]:
-        """Return in one reading what `list` and `unreadable` return."""
-        rows = self._select("ORDER BY created_at, id")
+    def read_all(self, of: Delegation | None = None) -> tuple[tuple[Delegation, ...], tuple[UnreadableRow, ...]]:
+        """Return in one reading what `list` and `unreadable` return.
+
+        With `of` only those of the same owner on the same network, and what cannot be read and may be one of them.
+        """
+        if of is None:
+            rows = self._select("ORDER BY created_at, id")
+        else:
+            rows = self._select("WHERE owner_key = :key OR owner_key IS NULL ORDER BY created_at, id", key=_lock(of))
         return (
             tuple(row for row in rows if isinstance(row, Delegation)),
             tuple(row for row in rows if isinstance(row, UnreadableRow)),
@@ -149,6 +273,10 @@ class Journal:
         rows = self._ask("SELECT value FROM pins WHERE subject = :subject", {"subject": subject})
         return str(rows[0][0]) if rows else None
 
+    def list_pins(self) -> tuple[str, ...]:
+        """Return the subjects of all pins."""
+        return tuple(str(row[0]) for row in self._ask("SELECT subject FROM pins ORDER BY subject", {}))
+
     def set_pin(self, subject: str, value: str) -> None:
         """Pin a value, replacing an older one; raises `NewerVersionError` as `save` does."""
         self._require_writable()
@@ -157,7 +285,7 @@ class Journal:
             INSERT INTO pins (subject, value, pinned_at) VALUES (:subject, :value, :pinned_at)
             ON CONFLICT (subject) DO UPDATE SET value = :value, pinned_at = :pinned_at
             """,
-            {"subject": subject, "value": value, "pinned_at": utc_now().isoformat()},
+            {"subject": subject, "value": value, "pinned_at": self._now().isoformat()},
         )
 
     def close(self) -> None:
@@ -206,6 +334,80 @@ def _open_database(location: str) -> Database:
         raise JournalError(f"The journal cannot be opened: {error}.", hint="Check the path and its owner.") from error
 
 
+def owner_busy(holder: Delegation | UnreadableRow, delegation: Delegation) -> OwnerBusyError:
+    """Return the error for a delegation whose owner's lock another one has."""
+    if isinstance(holder, UnreadableRow):
+        state, hint = "cannot be read, and may have an approval in flight", f"{holder.problem}\n{holder.hint}"
+    elif holder.in_flight:
+        state = "has an approval that has not settled; a second one would compete with it"
+        hint = f"Finish delegation {holder.id} first."
+    else:
+        state = "is being asked about by another process"
+        hint = f"Answer the question about delegation {holder.id} first, or abandon it."
+    return OwnerBusyError(
+        f"Delegation {holder.id} of the same owner on {delegation.request.network} {state}. Nothing of this delegation "
+        "was sent.",
+        hint=hint,
+        found=holder.id,
+    )
+
+
+def _lock(delegation: Delegation) -> str:
+    return f"{delegation.request.network}:{delegation.request.owner}"
+
+
+def _text(time: datetime) -> str:
+    """Return a time as text that sorts as the time does."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _require_legal(delegation: Delegation) -> None:
+    problem = delegation.contradiction
+    if not problem and delegation.revision == 0 and not can_begin_as(delegation.state):
+        problem = f"it is {delegation.state} and was never saved before"
+    if problem:
+        raise IllegalTransitionError(
+            f"Delegation {delegation.id} was not saved: {problem}.",
+            hint="That is a fault of this toolkit. Report it; what is saved stands.",
+            found=delegation.state,
+        )
+
+
+def _writing(delegation: Delegation) -> Statement:
+    """Return the statement that saves a delegation, and returns a row unless it cannot follow from what is saved."""
+    values = {
+        "id": delegation.id,
+        "loaded": delegation.revision,
+        "revision": delegation.revision + 1,
+        "state": delegation.state,
+        "document": delegation.model_copy(update={"revision": delegation.revision + 1}).model_dump_json(),
+    }
+    if delegation.revision == 0:
+        return (
+            """
+            INSERT INTO delegations (id, revision, created_at, owner_key, state, document)
+            VALUES (:id, :revision, :created_at, :owner_key, :state, :document)
+            RETURNING id
+            """,
+            values | {"created_at": delegation.created_at.isoformat(), "owner_key": _lock(delegation)},
+        )
+    lock = "NULL"
+    if delegation.to_be_made or delegation.borrows_lock:
+        lock = "owner_lock"  # as it is: held while its owner is asked
+    elif delegation.in_flight:
+        lock, values["lock"] = ":lock", _lock(delegation)
+    before = ", ".join(f"'{state}'" for state in sorted(states_before(delegation.state)))
+    return (
+        # Nothing of it is anybody's input but ours: `lock` and `before` are words of this package.
+        f"""
+        UPDATE delegations SET revision = :revision, state = :state, owner_lock = {lock}, document = :document
+        WHERE id = :id AND revision = :loaded AND state IN ({before})
+        RETURNING id
+        """,  # noqa: S608
+        values,
+    )
+
+
 def _newer(version: int, what: str) -> NewerVersionError:
     return NewerVersionError(
         f"The journal is of version {version}, which a newer version of this toolkit made, and {what}, which knows "
@@ -225,19 +427,19 @@ def _conflict(delegation: Delegation) -> JournalConflictError:
 
 
 def _read(
-    identity: object, revision: object, created_at: object, in_flight: object, document: object
+    identity: object, revision: object, created_at: object, owner_lock: object, document: object
 ) -> Delegation | UnreadableRow:
     """Return what a row holds; nothing is taken for granted of a row that may be damaged, not even that it is text."""
     try:
         return read_document(identity, revision, document)
     except JournalError as error:
-        network, _, owner = ("" if in_flight is None else str(in_flight)).partition(":")
+        network, _, owner = ("" if owner_lock is None else str(owner_lock)).partition(":")
         return UnreadableRow(
             id=str(identity),
             created_at=_read_time(created_at),
             network=network or None,
             owner=owner or None,
-            in_flight=in_flight is not None,
+            in_flight=owner_lock is not None,
             problem=error.message,
             hint=error.hint,
         )

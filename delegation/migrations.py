@@ -3,11 +3,12 @@
 A journal knows its version; `STEPS` leads from each version to the next. A new journal is made by taking all of them.
 To change the tables, write a step and add it to `STEPS`, for example
 
-    def _from_1(run: Run) -> None:
-        run("ALTER TABLE delegations ADD COLUMN lease TEXT", {})
+    def _from_2(run: Run) -> None:
+        run("ALTER TABLE delegations ADD COLUMN note TEXT", {})
 
-and keep a journal of the version before as tests/documents/journal-1.sqlite. A step that has been released is never
-changed. A step after which documents of a new format are written calls `rewrite_documents`.
+and keep a journal of the version before as tests/documents/journal-2.sqlite. A step that has been released is never
+changed. A step after which documents of a new format are written calls `rewrite_documents`, once, in the last of
+the steps that follow each other.
 
 No copy is made first: a step happens as a whole or not at all, and a copy from which somebody resumes would approve
 again what the journal knows to be approved.
@@ -52,7 +53,26 @@ def _from_0(run: Run) -> None:
     rewrite_documents(run)
 
 
-STEPS: Final[dict[int, Step]] = {0: _from_0}
+def _from_1(run: Run) -> None:
+    # `owner_lock` is what `in_flight` was, and is also held while a person or a device is asked.
+    run("ALTER TABLE delegations RENAME COLUMN in_flight TO owner_lock", {})
+    run("ALTER TABLE delegations ADD COLUMN owner_key TEXT", {})
+    run("ALTER TABLE delegations ADD COLUMN state TEXT", {})
+    run("ALTER TABLE delegations ADD COLUMN holder TEXT", {})
+    run("ALTER TABLE delegations ADD COLUMN leased_until TEXT", {})
+    for delegation in rewrite_documents(run):
+        run(
+            "UPDATE delegations SET state = :state, owner_key = :owner_key WHERE id = :id",
+            {
+                "state": delegation.state,
+                "owner_key": f"{delegation.request.network}:{delegation.request.owner}",
+                "id": delegation.id,
+            },
+        )
+    run("CREATE INDEX delegations_of_owner ON delegations (owner_key)", {})
+
+
+STEPS: Final[dict[int, Step]] = {0: _from_0, 1: _from_1}
 """From each version to the next."""
 
 VERSION: Final = max(STEPS) + 1
@@ -86,17 +106,20 @@ def migrate(database: Database) -> int:
     return version
 
 
-def rewrite_documents(run: Run) -> None:
-    """Write every document that can be read in today's format; the others stay as they are."""
+def rewrite_documents(run: Run) -> list[Delegation]:
+    """Write every document that can be read in today's format and return them; the others stay as they are."""
+    readable = []
     for identity, revision, document in run("SELECT id, revision, document FROM delegations", {}):
         try:
             delegation = read_document(identity, revision, document)
         except JournalError:
             continue  # hides only itself, now as before
+        readable.append(delegation)
         run(
             "UPDATE delegations SET document = :document WHERE id = :id",
             {"document": delegation.model_dump_json(), "id": identity},
         )
+    return readable
 
 
 def read_document(identity: object, revision: object, document: object) -> Delegation:
@@ -113,9 +136,12 @@ def read_document(identity: object, revision: object, document: object) -> Deleg
     except (ToolkitError, ValueError) as error:
         problem = f"it holds a value that nothing can mean ({type(error).__name__})"
     else:
-        if (delegation.id, delegation.revision) == (identity, revision):
+        if (delegation.id, delegation.revision) != (identity, revision):
+            problem = "it is the document of another delegation or revision"
+        elif delegation.contradiction:
+            problem = delegation.contradiction
+        else:
             return delegation
-        problem = "it is the document of another delegation or revision"
     raise JournalError(
         f"Its entry is damaged, or another version of this toolkit wrote it: {problem}.",
         hint="It is kept as it is. Read it with the version of this toolkit that wrote it; what the chain holds "

@@ -32,16 +32,20 @@ from chains.types import (
     ApproveStep,
     BaseUnits,
     Block,
+    EvmTransaction,
     Family,
     OwnershipSignature,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
     Token,
     UnsignedTransaction,
 )
+from chains.types import State as AllowanceFate
 from delegation.errors import InvalidRequestError
 from delegation.formats import FORMAT, Format, upgrade
+from delegation.lifecycle import ENDS, IN_FLIGHT, State
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -132,11 +136,28 @@ class DelegationRequest(Frozen):
         return value.strip().lower()
 
 
+class Replaced(Frozen):
+    """A transaction of another delegation that waits to be mined, and whose nonce a plan takes for its own.
+
+    `amount` is in human units. `same_allowance` is whether it is of the same token and spender; if not, what it would
+    have set is cancelled with it.
+    """
+
+    delegation_id: str
+    amount: Amount
+    currency: str
+    spender: str
+    same_allowance: bool
+    hash: str | None
+    nonce: int
+
+
 class Plan(Frozen):
     """What will be done and why it is safe, made before anything is signed.
 
     `before` is the state of the chain it starts from, `amount` the allowance to reach in base units, `max_cost` the
     most that the known fees can cost (wei or lamports); `listed` whether the platform already listed this wallet.
+    `replaces` is the transaction in flight whose place the first step takes.
     """
 
     network: str
@@ -154,9 +175,17 @@ class Plan(Frozen):
     listed: bool
     warnings: tuple[str, ...]
     made_at: AwareDatetime
+    replaces: Replaced | None = None
 
 
 ApprovalState = Literal["planned", "handed_out", "on_its_way", "settled"]
+
+
+class Attempt(Frozen):
+    """A transaction that was signed or asked for, and in whose place another with the same nonce was."""
+
+    unsigned: Annotated[UnsignedTransaction, Field(discriminator="kind")]
+    sent: SignedTransaction | SentTransaction | None
 
 
 class Approval(Frozen):
@@ -170,10 +199,17 @@ class Approval(Frozen):
     | `on_its_way` | set      | either      | bytes, hash | None       | sent again and again until it settles; if it |
     |              |          |             |             |            | never can, `planned` again and discarded;    |
     |              |          |             |             |            | if the hash was wrong, `handed_out` again    |
-    | `settled`    | set      | either      | bytes, hash | set        | nothing: it took effect                      |
+    | `settled`    | set      | either      | bytes, hash | set        | nothing, unless its block leaves the chain:  |
+    |              |          |             |             |            | then it is `on_its_way` again                |
 
     `sent` holds the signed bytes or, for a wallet that sends by itself, the hash. `handed_over` is set before such a
     wallet is asked. `discarded` are hashes of earlier attempts that can never take effect any more.
+
+    `earlier` are the transactions with the same nonce before `unsigned`, which may still take effect instead of it: the
+    nonce decides which one does. Those of a delegation that this one replaced stand first.
+    `last_seen_at` is when a node last knew the hash of a wallet that sends by itself, or when it was given.
+    `another_nonce` is the nonce that such a wallet took in place of the one that it was asked for. `lost_to` are rivals
+    that were mined first, which was foreseen: the step goes on with the next nonce.
     """
 
     step: ApproveStep
@@ -182,6 +218,10 @@ class Approval(Frozen):
     sent: SignedTransaction | SentTransaction | None = None
     settlement: Settlement | None = None
     discarded: tuple[str, ...] = ()
+    earlier: tuple[Attempt, ...] = ()
+    last_seen_at: AwareDatetime | None = None
+    another_nonce: int | None = None
+    lost_to: tuple[str, ...] = ()
 
     @property
     def state(self) -> ApprovalState:
@@ -196,6 +236,16 @@ class Approval(Frozen):
     def under_way(self) -> bool:
         """Whether it was signed or a sending wallet was asked, so that the chain may hold it."""
         return self.sent is not None or self.handed_over
+
+    @property
+    def rivals(self) -> tuple[Rival, ...]:
+        """What may still take effect in place of `unsigned`, as a node is asked for it."""
+        return tuple(Rival(each.unsigned, each.sent.hash if each.sent else None) for each in self.earlier)
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether `unsigned` approves nothing and only uses up its nonce."""
+        return isinstance(self.unsigned, EvmTransaction) and self.unsigned.data == "0x"
 
     @property
     def hash(self) -> str | None:
@@ -255,48 +305,97 @@ class Proof(Frozen):
 class Submission(Frozen):
     """How the platform was told. `outcome` is None while an attempt is under way or its answer was lost.
 
-    `accepted`: it answered success. `already_accepted`: the answer was lost and the platform's own list, or its refusal
-    of the used token, shows that the proof had been taken.
+    `accepted`: it answered success. `already_accepted`: the answer was lost, and the platform's own list, or its
+    refusal of the used transaction, shows that this proof had been taken. `listed_before` is whether the platform
+    listed this wallet right before the attempt, so that its list cannot show whether this proof was taken.
     """
 
     attempted_at: AwareDatetime
+    listed_before: bool = True
     outcome: Literal["accepted", "already_accepted"] | None = None
     status: int | None = None
     answered_at: AwareDatetime | None = None
 
 
 class Verification(Frozen):
-    """What the chain and the platform's list say at the end of the line, in base units and human units."""
+    """What the chain and the platform's list say at the end of the line, in base units and human units.
+
+    The verdict is about the block in which the approve took effect. `state` says what became of the allowance since,
+    and `allowance` what is left of it at `block`.
+    """
 
     verdict: Verdict
     findings: tuple[Finding, ...]
+    state: AllowanceFate | None = None
     allowance: BaseUnits | None = None
     block: Block | None = None
     verified_at: AwareDatetime
 
     @classmethod
     def of(
-        cls, findings: tuple[Finding, ...], *, at: datetime, allowance: int | None = None, block: Block | None = None
+        cls,
+        findings: tuple[Finding, ...],
+        *,
+        at: datetime,
+        allowance: int | None = None,
+        block: Block | None = None,
+        state: AllowanceFate | None = None,
     ) -> Self:
         """Return the verification of these findings; raises `ValueError` for none."""
-        return cls(verdict=verdict_of(findings), findings=findings, allowance=allowance, block=block, verified_at=at)
+        verdict = verdict_of(findings)
+        return cls(verdict=verdict, findings=findings, state=state, allowance=allowance, block=block, verified_at=at)
 
 
-class Failure(Frozen):
-    """Why a request that touched nothing was refused for good; `error` is the name of the error's class."""
+class Ending(Frozen):
+    """How a delegation ended that was not carried to its end, and why.
 
-    error: str
+    `error` is the name of the class of what refused it, `by` the id of the delegation that has taken its place.
+    """
+
+    kind: Literal["failed", "cancelled", "abandoned", "superseded"]
     reason: str
-    failed_at: AwareDatetime
+    at: AwareDatetime
+    error: str | None = None
+    by: str | None = None
 
 
-Station = Literal["plan", "approval", "ownership", "proof", "submission", "verification", "done", "failed"]
+Station = Literal[
+    "plan",
+    "approval",
+    "ownership",
+    "proof",
+    "submission",
+    "verification",
+    "done",
+    "failed",
+    "cancelled",
+    "abandoned",
+    "superseded",
+]
+
+_STATIONS: Final[dict[State, Station]] = {
+    "requested": "plan",
+    "agreed": "approval",
+    "handed_out": "approval",
+    "on_its_way": "approval",
+    "approved": "ownership",
+    "signed": "proof",
+    "submitted": "submission",
+    "unverified": "verification",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "abandoned": "abandoned",
+    "superseded": "superseded",
+}
 
 
 class Delegation(Frozen):
     """One delegation, from request to verification. `revision` counts the times it was saved.
 
-    `agreed_at` is when its plan was first agreed to, or agreed to again because it was out of date.
+    `agreed_at` is when its plan was first agreed to, or agreed to again because it was out of date. `lost_answers`
+    counts the proofs of this approval that were offered without an answer. `forgotten` is how the platform was told
+    before it forgot, and `stays_told` says that it refused to be told again.
 
     A saved document of an older format is upgraded when it is read; one of a newer format raises `NewerVersionError`.
     """
@@ -316,7 +415,10 @@ class Delegation(Frozen):
     proof: Proof | None = None
     submission: Submission | None = None
     verification: Verification | None = None
-    failure: Failure | None = None
+    lost_answers: int = 0
+    forgotten: Submission | None = None
+    stays_told: bool = False
+    ended: Ending | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -326,24 +428,41 @@ class Delegation(Frozen):
         return upgrade(given) if document else given
 
     @property
-    def station(self) -> Station:
-        """The station that has to be filled next, or how it ended: `done` or `failed`."""
-        if self.failure is not None:
-            return "failed"
+    def state(self) -> State:
+        """Where it stands in the table of `delegation.lifecycle`."""
+        if self.ended is not None:
+            return self.ended.kind
         if self.plan is None:
-            return "plan"
-        if any(approval.settlement is None for approval in self.approvals):
-            return "approval"
-        if not (self.told or self.request.chain_only):
-            if self.ownership is None:
-                return "ownership"
-            return "proof" if self.proof is None else "submission"
-        return "verification" if self.verification is None else "done"
+            return "requested"
+        step = self.next_step
+        if step is not None:
+            state = self.approvals[step].state
+            return state if state in {"handed_out", "on_its_way"} else "agreed"
+        if self.told or self.request.chain_only:
+            return "unverified" if self.verification is None else "done"
+        if self.ownership is None:
+            return "approved"
+        return "signed" if self.submission is None else "submitted"
+
+    @property
+    def next_step(self) -> int | None:
+        """The index of the approval to be carried on: one that is under way, else the first that is left, else None.
+
+        What stands before a step that took effect is left behind, whatever became of it.
+        """
+        settled = [index for index, approval in enumerate(self.approvals) if approval.settlement is not None]
+        left = range(settled[-1] + 1 if settled else 0, len(self.approvals))
+        return next((index for index in left if self.approvals[index].under_way), left.start if left else None)
+
+    @property
+    def station(self) -> Station:
+        """The station that has to be filled next, or how it ended."""
+        return _STATIONS[self.state]
 
     @property
     def unfinished(self) -> bool:
         """Whether it can be carried on."""
-        return self.station not in {"done", "failed"}
+        return self.state not in ENDS
 
     @property
     def result(self) -> Verification:
@@ -353,10 +472,12 @@ class Delegation(Frozen):
     @property
     def to_be_made(self) -> bool:
         """Whether its next transaction has still to be made: none is on its way or handed out, and not all settled."""
-        if self.plan is None:
-            return True
-        unsettled = next((approval for approval in self.approvals if approval.settlement is None), None)
-        return unsettled is not None and unsettled.state == "planned"
+        return self.state in {"requested", "agreed"}
+
+    @property
+    def approved(self) -> bool:
+        """Whether its last step has taken effect."""
+        return bool(self.approvals) and self.approvals[-1].settlement is not None
 
     @property
     def told(self) -> bool:
@@ -376,7 +497,32 @@ class Delegation(Frozen):
     @property
     def in_flight(self) -> bool:
         """Whether an approval was signed or handed out that has not settled: the owner's next nonce is taken."""
-        return any(approval.under_way and approval.settlement is None for approval in self.approvals)
+        return self.state in IN_FLIGHT
+
+    @property
+    def borrows_lock(self) -> bool:
+        """Whether a wallet was asked to replace the transaction of another delegation, which keeps the owner's lock
+        until that is signed."""
+        step = self.next_step
+        replacing = self.plan is not None and self.plan.replaces is not None
+        return self.state == "handed_out" and replacing and step == 0 and not self.approvals[0].earlier
+
+    @property
+    def contradiction(self) -> str:
+        """Why what is filled can be no delegation, or "" for one that can be."""
+        later = (self.ownership, self.proof, self.submission, self.verification)
+        if self.plan is None:
+            return "it has no plan, and what follows one" if self.approvals or any(later) else ""
+        if not self.approvals:
+            return "it has a plan without a step"
+        if self.proof is not None and self.ownership is None:
+            return "it has a proof without the signature that it holds"
+        if self.submission is not None and self.proof is None:
+            return "it was submitted without a proof"
+        verifiable = self.told or self.request.chain_only
+        if self.verification is not None and not (verifiable and self.ended is None):
+            return "it was verified before the platform was told"
+        return ""
 
     def public_document(self) -> dict[str, Any]:
         """Return this delegation as JSON for logs, people and other programs, without the secrets that are still alive.
@@ -389,7 +535,7 @@ class Delegation(Frozen):
             shown["hash"] = approval.hash
         if document["proof"] is not None and not self.told:
             document["proof"]["token"] = None
-        return {"id": self.id, "station": self.station, **document}
+        return {"id": self.id, "station": self.station, "state": self.state, **document}
 
 
 def filled(station: _Station | None, name: str) -> _Station:

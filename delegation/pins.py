@@ -41,6 +41,10 @@ class PinStore(Protocol):
         """Pin a value, replacing an older one."""
         ...
 
+    def list_pins(self) -> tuple[str, ...]:
+        """Return the subjects of all pins."""
+        ...
+
 
 class NoPins:
     """A pin store that holds nothing, so that only built-in pins count."""
@@ -48,6 +52,10 @@ class NoPins:
     def get_pin(self, subject: str) -> str | None:  # noqa: ARG002 - there is nowhere to look
         """Return None."""
         return None
+
+    def list_pins(self) -> tuple[str, ...]:
+        """Return no subjects."""
+        return ()
 
     def set_pin(self, subject: str, value: str) -> None:
         """Raise `InvalidRequestError`: there is no place for a pin."""
@@ -149,6 +157,13 @@ class Pins:
                 hint="Leave out `chain_only`, so that the platform's configuration is read.",
             )
         return Asset(network=network, environment="pinned", token=token, spender=spender)
+
+    def list_pinned(self) -> list[tuple[str, str]]:
+        """Return the network and currency of every token that was pinned at its first use on this platform."""
+        mark = self._key("")
+        subjects = [subject.removeprefix(mark) for subject in self._store.list_pins() if subject.startswith(mark)]
+        parts = [subject.split("/") for subject in subjects]
+        return [(each[0], each[2]) for each in parts if len(each) == 3 and each[1] == "token"]
 
     def _key(self, subject: str) -> str:
         return f"{self._host}/{self._region}/{subject}"

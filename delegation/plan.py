@@ -119,6 +119,11 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("Replaces", f"{before} {symbol}  (at block {plan.before.block.number})"),
         ("Balance", f"{format_amount(plan.before.balance, decimals)} {symbol}"),
     ]
+    if plan.replaces is not None:
+        other = plan.replaces
+        what = other.hash or "what a wallet was asked for"
+        words = f"{what} (nonce {other.nonce}) of delegation {other.delegation_id}, which waits to be mined and would "
+        lines.append(("Instead of", f"{words}allow {other.amount:f} {other.currency.upper()} to {other.spender}"))
     for number, step in enumerate(plan.steps, start=1):
         label = f"Step {number}" if len(plan.steps) > 1 else "Step"
         fee = (

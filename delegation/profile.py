@@ -32,6 +32,8 @@ from delegation.models import Frozen, Region
 # Secrets that may stand in the environment instead of the file.
 _ENVIRONMENT: Final = {"client_key": "DELEGATION_CLIENT_KEY", "access_token": "DELEGATION_ACCESS_TOKEN"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+# More than a day of Ethereum's blocks; whoever writes more means something else.
+_DEEPEST: Final = 10_000
 _NAME_RULE: Final = "Use letters, digits, '-', '_' and '.'."
 
 
@@ -48,10 +50,14 @@ class GatewaySettings(Frozen):
 
 
 class NetworkSettings(Frozen):
-    """Departures from a network's public data: the node to ask and, for a local Solana chain, its genesis hash."""
+    """Departures from a network's public data: the node to ask and, for a local Solana chain, its genesis hash.
+
+    `settle_depth` is how many blocks, its own included, must lie on an approval before it counts as settled.
+    """
 
     rpc_url: _Url | None = Field(default=None, repr=False)
     genesis_hash: str | None = None
+    settle_depth: int | None = Field(default=None, ge=1, le=_DEEPEST, strict=True)
 
 
 class OwnershipSettings(Frozen):
@@ -102,6 +108,7 @@ class Profile(Frozen):
             chain,
             rpc_url=settings.rpc_url or chain.rpc_url,
             genesis_hash=settings.genesis_hash or chain.genesis_hash,
+            settle_depth=settings.settle_depth or chain.settle_depth,
         )
 
     def default_wallet(self, family: Family) -> str:

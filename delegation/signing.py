@@ -6,15 +6,18 @@ what the app's own wallet gave back, and `carry` goes on. Between the calls the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from chains.family import message_request, signed_from_raw, transaction_request, verify_signed
 from chains.types import SentTransaction, SignedTransaction, UnsignedTransaction
 from chains.wallets.sending import read_hash
+from delegation.approval import keep_sent
 from delegation.errors import InvalidRequestError
 from delegation.journal import Journal
-from delegation.models import Approval, Delegation
+from delegation.models import Approval, Delegation, utc_now
 from delegation.submission import accept_ownership
 
 _LONGEST_HASH: Final = 88  # base58 of 64 bytes; a signed transaction is longer in every encoding
@@ -38,13 +41,12 @@ def awaiting(d: Delegation) -> SigningRequest | None:
     approval = _waiting_approval(d)
     if approval is not None and approval.unsigned is not None:
         return SigningRequest("transaction", transaction_request(approval.unsigned))
-    settled = all(approval.settlement is not None for approval in d.approvals)
-    if settled and d.statement is not None and d.ownership is None:
+    if d.state == "approved" and d.statement is not None:
         return SigningRequest("message", message_request(d.plan.family, d.request.owner, d.statement.text))
     return None
 
 
-def answer(d: Delegation, journal: Journal, given: str) -> Delegation:
+def answer(d: Delegation, journal: Journal, given: str, *, now: Callable[[], datetime] = utc_now) -> Delegation:
     """Hand in what the wallet gave back, and return the saved delegation to carry on.
 
     `given` is the transaction's hash if the wallet sent it, the signed transaction (0x hex or base64) if it did not,
@@ -53,9 +55,8 @@ def answer(d: Delegation, journal: Journal, given: str) -> Delegation:
     """
     approval = _waiting_approval(d)
     if approval is not None and approval.unsigned is not None:
-        answered = approval.model_copy(update={"sent": _read_sent(approval.unsigned, given)})
-        approvals = tuple(answered if one is approval else one for one in d.approvals)
-        return journal.save(d.model_copy(update={"approvals": approvals}))
+        index = d.approvals.index(approval)
+        return keep_sent(journal, d, index, _read_sent(approval.unsigned, given), now())
     if awaiting(d) is not None:
         return accept_ownership(d, journal, given)
     raise InvalidRequestError(
@@ -72,5 +73,7 @@ def _read_sent(unsigned: UnsignedTransaction, given: str) -> SignedTransaction |
 
 
 def _waiting_approval(d: Delegation) -> Approval | None:
-    unsettled = next((approval for approval in d.approvals if approval.settlement is None), None)
-    return unsettled if unsettled is not None and unsettled.sent is None else None
+    if d.ended is not None or d.next_step is None:
+        return None
+    approval = d.approvals[d.next_step]
+    return approval if approval.sent is None else None

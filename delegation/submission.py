@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal
@@ -11,8 +12,9 @@ from chains import ownership
 from chains.amounts import format_amount
 from chains.family import signature_scheme, verify_ownership
 from chains.types import OwnershipSignature
-from delegation.context import Context
-from delegation.errors import ConflictError, GatewayError, RejectedError, UnexpectedAnswerError
+from delegation.approval import RENEWED
+from delegation.context import Context, keep
+from delegation.errors import AssetChangedError, ConflictError, GatewayError, RejectedError, UnexpectedAnswerError
 from delegation.journal import Journal
 from delegation.models import (
     Delegation,
@@ -23,7 +25,8 @@ from delegation.models import (
     Submission,
     filled,
 )
-from delegation.plan import find_row
+from delegation.plan import find_asset, find_row
+from delegation.review import look_again
 
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.5
@@ -38,35 +41,30 @@ async def tell_platform(d: Delegation, context: Context) -> Delegation:
     | alive           | expired   | any       | None               | a new statement is made                        |
     | alive           | alive     | None      | None               | the owner signs, or is waited for              |
     | alive           | alive     | signed    | None               | the proof is submitted, once that is saved     |
-    | any             | any       | any       | outcome None       | the answer was lost: the list is read, and the |
-    |                 |           |           |                    | same proof offered again, or under a new token |
+    | any             | any       | signed    | outcome None       | the answer was lost: the list is read; if it   |
+    |                 |           |           |                    | does not show that this proof was taken, a new |
+    |                 |           |           |                    | one is made under a new token                  |
     | any             | any       | signed    | `accepted`         | nothing: the platform is told                  |
     | any             | any       | signed    | `already_accepted` | nothing: told by the attempt before            |
 
     A refusal that judged the proof (400, 409, 422) leaves the first row; one that did not (key, session, rate) leaves
-    the fourth. Raises `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is
-    known.
+    the fourth. If the chain has lost the approval meanwhile, it is returned with that on its way again. Raises
+    `GatewayError`; the approvals stand whatever happens, and the next call goes on from what is known.
     """
-    attempts = 0
-    answer_lost = d.submission is not None
-    while not d.told:
+    attempts, renewed = 0, False
+    while not d.told and d.approved:
         now = context.now()
-        if answer_lost:
+        if d.submission is not None:
             d = await _ask_before_repeating(d, context)
-            answer_lost = False
         elif d.delegation_token is None or d.delegation_token.expired(now):
             context.progress("ownership", "taking a token from the platform")
             token = await _take_token(d, context)
-            d = context.keep(
-                renew(d),
-                submission=d.submission,
-                delegation_token=token,
-                statement=_make_statement(d.request, context, token),
-            )
+            statement = _make_statement(d.request, context, token)
+            d = context.keep(d, "take_token", **RENEWED | {"delegation_token": token, "statement": statement})
         elif d.statement is None or d.statement.expired(now):
             # Signed as late as possible, and again if it was not signed or not taken in time.
             statement = _make_statement(d.request, context, d.delegation_token)
-            d = context.keep(d, statement=statement, ownership=None, proof=None)
+            d = context.keep(d, "renew", statement=statement, ownership=None, proof=None)
         elif d.ownership is None:
             if context.wallet is None:
                 return d
@@ -74,8 +72,14 @@ async def tell_platform(d: Delegation, context: Context) -> Delegation:
             d = accept_ownership(d, context.journal, await context.wallet.sign_message(d.statement.text))
         else:
             attempts += 1
-            d = await _submit(d, context, attempts)
-            answer_lost = True
+            try:
+                d = await _submit(d, context, attempts)
+            except RejectedError as error:
+                if renewed or not _says_token_expired(error):
+                    raise
+                # By the platform's clock, or sooner than it had said. Once: a clock that is wrong stays wrong.
+                renewed = True
+                d = context.journal.load(d.id)
     return d
 
 
@@ -90,16 +94,23 @@ async def _take_token(d: Delegation, context: Context) -> DelegationToken:
 
 
 async def _submit(d: Delegation, context: Context, attempt: int) -> Delegation:
-    """Submit the proof; afterwards the platform is told, or the answer was lost and it has to be asked."""
-    repeated = d.submission is not None
+    """Submit the proof; afterwards the platform is told, or the answer was lost and it has to be asked.
+
+    Right before, it is looked whether the chain still holds the approval, and whether the platform still names the
+    spender and the token that were approved.
+    """
+    d, _ = await look_again(d, context)
+    if not d.approved:
+        return d
+    listed = await _require_same_asset(d, context)
     proof = make_proof(d)
     context.progress("submission", "telling the platform")
-    d = context.keep(d, proof=proof, submission=Submission(attempted_at=context.now()))
+    d = context.keep(d, "offer", proof=proof, submission=Submission(attempted_at=context.now(), listed_before=listed))
     try:
         status = await context.gateway.submit_proof(filled(d.plan, "plan").family, proof)
     except GatewayError as error:
         if not error.maybe_done:
-            return await _refused(d, context, error, repeated=repeated)
+            return await _refused(d, context, error)
         if attempt == _ATTEMPTS:
             raise
         await asyncio.sleep(_PAUSE * attempt)
@@ -107,31 +118,72 @@ async def _submit(d: Delegation, context: Context, attempt: int) -> Delegation:
     return _accepted(d, context, "accepted", status)
 
 
-async def _refused(d: Delegation, context: Context, error: GatewayError, *, repeated: bool) -> Delegation:
+async def _require_same_asset(d: Delegation, context: Context) -> bool:
+    """Return whether the platform lists this wallet already.
+
+    Raises `PinMismatchError` or `AssetChangedError` if it names another spender or token than the one approved.
+    """
+    plan = filled(d.plan, "plan")
+    asset = find_asset(await context.gateway.get_networks(), d.request.network, d.request.currency)
+    context.pins.require(asset)
+    if (asset.spender, asset.token.address) != (plan.spender, plan.token.address):
+        raise AssetChangedError(
+            f"The platform names another spender or token on {plan.network} than the one that was approved.\n"
+            f"  approved: {plan.spender} for {plan.token.address}\n"
+            f"  now:      {asset.spender} for {asset.token.address}",
+            hint="The platform was not told. Take this allowance back, then grant it anew to the spender of now.",
+            expected=plan.spender,
+            found=asset.spender,
+        )
+    # If it listed this wallet before, its list cannot show what becomes of this proof, and is not asked for.
+    return plan.listed or find_row(await context.gateway.get_external_wallets(), d.request) is not None
+
+
+async def _refused(d: Delegation, context: Context, error: GatewayError) -> Delegation:
     """Raise the refusal, once what follows from it is saved, unless it only says that the proof was taken before."""
-    judged = isinstance(error, RejectedError | ConflictError)
-    if judged and (repeated or isinstance(error, ConflictError)) and await _platform_agrees(d, context):
-        # Its token, or its transaction, was used up by the attempt whose answer was lost.
-        return _accepted(d, context, "already_accepted", error.status)
-    if judged:
-        # What becomes of the token is not documented: the next attempt takes a new one. The approvals stand.
-        context.keep(renew(d))
-    elif not repeated:
+    if not isinstance(error, RejectedError | ConflictError):
         # Not judged (client key, access token, rate): the proof was not taken and stays good.
-        context.keep(d, submission=None)
+        context.keep(d, "spare", submission=None)
+        raise error
+    if _says_taken_before(d, error) and await _platform_agrees(d, context):
+        # The token was new, so that it is the transaction that was used, by the attempt whose answer was lost.
+        return _accepted(d, context, "already_accepted", error.status)
+    if d.forgotten is not None and not _says_token_expired(error):
+        context.keep(
+            d,
+            "stay_told",
+            **RENEWED | {"submission": d.forgotten, "proof": d.proof, "ownership": d.ownership},
+            stays_told=True,
+        )
+        raise error
+    # What becomes of the token is not documented: the next attempt takes a new one. The approvals stand.
+    context.keep(d, "renew", **RENEWED)
     raise error
 
 
 async def _ask_before_repeating(d: Delegation, context: Context) -> Delegation:
-    """An answer was lost: ask the platform whether it took the proof before offering it again (rule 4 of the line)."""
+    """An answer was lost: ask the platform whether it took the proof before making another (rule 4 of the line)."""
     context.progress("submission", "the platform's answer was lost; reading its list")
-    if not filled(d.plan, "plan").listed and await _platform_agrees(d, context):
+    lost = filled(d.submission, "submission")
+    if not lost.listed_before and await _platform_agrees(d, context):
         return _accepted(d, context, "already_accepted", None)
-    # A wallet that was listed before shows what the chain holds in any case, so its proof is offered again. The token,
-    # or with a new token the transaction, can be used once, so that it cannot be accepted twice.
-    if d.delegation_token is None or d.delegation_token.expired(context.now()):
-        return context.keep(renew(d), submission=d.submission)
-    return d
+    # A wallet that was listed before shows what the chain holds in any case. The transaction can be used once, so that
+    # another proof of it, under a token of its own, is not taken if this one was.
+    return context.keep(d, "renew", **RENEWED, lost_answers=d.lost_answers + 1)
+
+
+def _says_taken_before(d: Delegation, error: GatewayError) -> bool:
+    """Return whether a refusal can only be about an attempt before this one; its words are not documented."""
+    said = error.body.lower()
+    if d.lost_answers:
+        return isinstance(error, ConflictError) or re.search(r"already|duplicate|\bused\b", said) is not None
+    # By another program that told the platform of this very transaction.
+    return isinstance(error, ConflictError) and "transaction" in said
+
+
+def _says_token_expired(error: GatewayError) -> bool:
+    said = error.body.lower()
+    return "token" in said and "expired" in said
 
 
 async def _platform_agrees(d: Delegation, context: Context) -> bool:
@@ -139,16 +191,14 @@ async def _platform_agrees(d: Delegation, context: Context) -> bool:
     plan = filled(d.plan, "plan")
     row = find_row(await context.gateway.get_external_wallets(), d.request)
     if row is None:
-        # A revoked wallet may leave the list.
-        return plan.amount == 0 and plan.listed
+        return False
     state = await context.node.get_allowance(plan.token, plan.owner, plan.spender)
     return row.allowance == Decimal(format_amount(state.allowance, plan.token.decimals))
 
 
 def renew(d: Delegation) -> Delegation:
     """Return the delegation ready for a new token and a new signature; its approvals stand (rule 3 of the line)."""
-    stations = ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
-    return d.model_copy(update=dict.fromkeys(stations))
+    return d.model_copy(update=RENEWED)
 
 
 def build_statement(request: DelegationRequest, context: Context, *, nonce: str, at: datetime) -> ownership.Statement:
@@ -181,7 +231,7 @@ def accept_ownership(d: Delegation, journal: Journal, signature: str) -> Delegat
     family = filled(d.plan, "plan").family
     signed = OwnershipSignature(filled(d.statement, "statement").text, signature, signature_scheme(family))
     verify_ownership(family, d.request.owner, signed)
-    return journal.save(d.model_copy(update={"ownership": signed}))
+    return keep(journal, d, "prove", ownership=signed)
 
 
 def make_proof(d: Delegation) -> Proof:
@@ -202,6 +252,6 @@ def make_proof(d: Delegation) -> Proof:
 def _accepted(
     d: Delegation, context: Context, outcome: Literal["accepted", "already_accepted"], status: int | None
 ) -> Delegation:
-    attempted_at = filled(d.submission, "submission").attempted_at
-    submission = Submission(attempted_at=attempted_at, outcome=outcome, status=status, answered_at=context.now())
-    return context.keep(d, submission=submission)
+    told = {"outcome": outcome, "status": status, "answered_at": context.now()}
+    submission = filled(d.submission, "submission").model_copy(update=told)
+    return context.keep(d, "accept", submission=submission)

@@ -10,9 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
+from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 from typing import Any, TypeVar
 
@@ -20,8 +24,8 @@ from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import Node
-from chains.wallets import load_wallet, write_secret_file
-from delegation import Context, DelegationRequest, carry, new_delegation, open_journal
+from chains.wallets import EvmKeyWallet, SolanaKeyWallet, load_wallet, write_secret_file
+from delegation import Context, DelegationRequest, Profile, carry, new_delegation, open_context, open_journal
 from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.profile import profile_of
 
@@ -29,6 +33,8 @@ Door = TypeVar("Door")
 
 STARTS = 15
 GRANTS = 7
+ALONE = 12
+CROWD = 200
 APPROVE_ABI = [
     {
         "type": "function",
@@ -189,6 +195,63 @@ async def bench_grant(sandbox: Sandbox, directory: Path, network: str, currency:
     report(f"platform requests of a grant on {network}", median(requests), "requests", "", None)
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """What grants of many owners cost one process: CPU seconds each, and MiB each that it grew by."""
+
+    alone: float
+    at_once: float
+    memory: float
+
+
+async def bench_crowd() -> None:
+    """What each of 200 grants at once costs the process that carries them; chains and platform are in another."""
+    async with open_sandbox() as sandbox:
+        networks = ("ethereum", "linea", "base", "solana")
+        wanted = [networks[number % len(networks)] for number in range(len(networks) + ALONE + CROWD)]
+        keys = await asyncio.gather(
+            *(sandbox.new_wallet("solana" if name == "solana" else "evm", network=name) for name in wanted)
+        )
+        owners = [(name, key.private_key) for name, key in zip(wanted, keys, strict=True)]
+        with tempfile.TemporaryDirectory() as directory:
+            profile = profile_of(sandbox.document, journal=Path(directory) / "crowd.sqlite")
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                loop = asyncio.get_running_loop()
+                crowd = await loop.run_in_executor(pool, measure_crowd, profile, owners)
+    report(f"own time of a grant, {CROWD} at once", crowd.at_once, "s", "one at a time", crowd.alone)
+    report(f"memory of a grant, {CROWD} at once", crowd.memory, "MiB", "", None)
+
+
+def measure_crowd(profile: Profile, owners: Sequence[tuple[str, str]]) -> Crowd:
+    """Grant for these owners (network and key), the last ones all at once, and return what it took."""
+    return asyncio.run(_measure_crowd(profile, owners))
+
+
+async def _measure_crowd(profile: Profile, owners: Sequence[tuple[str, str]]) -> Crowd:
+    first, alone, crowd = owners[: -ALONE - CROWD], owners[-ALONE - CROWD : -CROWD], owners[-CROWD:]
+    for owner in first:  # they pay for the imports
+        await grant_for(profile, *owner)
+    started = time.process_time()
+    for owner in alone:
+        await grant_for(profile, *owner)
+    alone_seconds = time.process_time() - started
+    started, kib = time.process_time(), getrusage(RUSAGE_SELF).ru_maxrss
+    await asyncio.gather(*(grant_for(profile, *owner) for owner in crowd))
+    seconds = time.process_time() - started
+    grown = getrusage(RUSAGE_SELF).ru_maxrss - kib
+    return Crowd(alone_seconds / len(alone), seconds / len(crowd), grown / 1024 / len(crowd))
+
+
+async def grant_for(profile: Profile, network: str, key: str) -> None:
+    """Carry a grant of one owner to its end, with a context of its own."""
+    wallet = SolanaKeyWallet(key) if network == "solana" else EvmKeyWallet(key)
+    async with open_context(profile, network, wallet=wallet) as context:
+        request = DelegationRequest(network=network, currency="usdc", amount=Decimal(5000), owner=wallet.address)
+        finished = await carry(new_delegation(request, context), context)
+    if finished.verification is None or finished.verification.verdict != "VERIFIED":
+        sys.exit(f"the grant on {network} was not verified")
+
+
 async def web3_approve_calls(sandbox: Sandbox, network: str, currency: str) -> int:
     """Count the RPC calls of the plainest approve with web3.py: no check before, one receipt after."""
     from eth_account import Account
@@ -222,3 +285,4 @@ if __name__ == "__main__":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bench_starts()
     asyncio.run(bench_grants())
+    asyncio.run(bench_crowd())

@@ -37,6 +37,7 @@ SAMPLES: dict[str, Any] = {
     "body": '{"message": "slow down"}',
     "retry_after": 2.5,
     "network": "linea",
+    "unseen_for": 42.5,
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,12 @@ from delegation.sandbox.artifacts import encode_call, encode_creation
 from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import start_anvil
 
+# A local chain mines what is sent to it and no more, so that no block would ever lie on the last approval.
+ETHEREUM = replace(get_chain("ethereum"), settle_depth=1)
 GWEI = 10**9
 UNLIMITED = 2**256 - 1
+# A base fee of 10 gwei after ten full blocks (EIP-1559: an eighth each), rounded up.
+RISEN = 32_473_210_255
 
 
 class Between:
@@ -92,7 +98,7 @@ def get_token(sandbox: Sandbox, network: str, currency: str) -> Token:
 @pytest.fixture
 async def nodes(sandbox: Sandbox) -> AsyncIterator[dict[str, EvmNode]]:
     opened = {
-        name: EvmNode(get_chain(name), HttpRpc(sandbox.document.networks[name].rpc_url))
+        name: EvmNode(replace(get_chain(name), settle_depth=1), HttpRpc(sandbox.document.networks[name].rpc_url))
         for name in ("ethereum", "linea", "base")
     }
     yield opened
@@ -259,7 +265,7 @@ async def test_a_node_without_state_overrides_is_asked_one_by_one_and_the_plan_i
 ) -> None:
     intent, key = await make_intent(sandbox, currency="usdt")
     rpc = HttpRpc(sandbox.document.networks["ethereum"].rpc_url)
-    poor = EvmNode(get_chain("ethereum"), Between(rpc, eth_call=lambda params: eth_call(rpc, params)))
+    poor = EvmNode(ETHEREUM, Between(rpc, eth_call=lambda params: eth_call(rpc, params)))
     try:
         [settlement] = await approve(poor, intent, key)
         assert settlement.allowance == intent.amount
@@ -411,14 +417,18 @@ async def test_gas_for_one_step_is_not_enough_for_two(sandbox: Sandbox, nodes: d
         await node.plan_approval(raised)
 
 
-async def test_the_fee_on_linea_is_the_one_linea_asks_for(sandbox: Sandbox, nodes: dict[str, EvmNode]) -> None:
+async def test_the_fee_on_linea_is_a_quarter_above_the_tip_that_linea_asks_for(
+    sandbox: Sandbox, nodes: dict[str, EvmNode]
+) -> None:
     intent, _ = await make_intent(sandbox, "linea")
     fee = (await nodes["linea"].plan_approval(intent)).steps[0].fee
     assert isinstance(fee, EvmFee)
     call = {"from": intent.owner, "to": intent.token.address, "data": encode_call_of(intent)}
     asked = await nodes["linea"].rpc.request("linea_estimateGas", [call])
-    assert fee.max_priority_fee_per_gas == int(asked["priorityFeePerGas"], 16)
-    assert fee.max_fee_per_gas == 2 * int(asked["baseFeePerGas"], 16) + fee.max_priority_fee_per_gas
+    # The tip is what moves there; a base fee of 7 wei has no headroom to give.
+    assert fee.max_priority_fee_per_gas == ceil(Fraction(int(asked["priorityFeePerGas"], 16) * 5, 4))
+    base_fee = ceil(int(asked["baseFeePerGas"], 16) * Fraction(9, 8) ** 10)
+    assert fee.max_fee_per_gas == base_fee + fee.max_priority_fee_per_gas
     assert fee.gas_limit == -(-int(asked["gasLimit"], 16) * 6 // 5)
 
 
@@ -443,7 +453,8 @@ async def test_a_linea_node_without_its_method_is_asked_for_the_fee_history_with
     fee = (await node.plan_approval(intent)).steps[0].fee
     await node.aclose()
     assert isinstance(fee, EvmFee)
-    assert (fee.max_priority_fee_per_gas, fee.max_fee_per_gas) == (policy.tip_floor, policy.tip_floor + 14)
+    tip = policy.tip_floor * 5 // 4
+    assert (fee.max_priority_fee_per_gas, fee.max_fee_per_gas) == (tip, tip + 23)
     assert fee.max_fee_per_gas < GWEI
 
 
@@ -461,22 +472,49 @@ async def test_a_linea_estimate_that_reverts_is_the_answer_and_not_a_reason_to_a
 
 
 async def test_a_tip_that_linea_needs_is_not_cut_to_the_cap_but_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(FeeTooHighError):
+        await prepare_on_linea(sandbox, 6 * GWEI)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cap", "tip"),
+    [
+        (4 * GWEI, None, 5 * GWEI),
+        (4 * GWEI + 8, None, 5 * GWEI),
+        (GWEI, GWEI + 107, GWEI + 100),
+        (GWEI, GWEI + 7, GWEI),
+    ],
+)
+async def test_the_headroom_of_the_tip_ends_at_the_caps_of_the_network_and_of_the_person(
+    sandbox: Sandbox, asked: int, cap: int | None, tip: int
+) -> None:
+    fee = await prepare_on_linea(sandbox, asked, cap)
+    assert fee.max_priority_fee_per_gas == tip
+    assert fee.max_fee_per_gas == (cap or tip + 23)
+    with pytest.raises(FeeTooHighError):
+        await prepare_on_linea(sandbox, asked, asked + 6)
+
+
+async def prepare_on_linea(sandbox: Sandbox, tip: int, cap: int | None = None) -> EvmFee:
+    """Return the fee of an approval on Linea, where the network asks for this tip and a base fee of 7 wei."""
     intent, _ = await make_intent(sandbox, "linea")
-    asked = {"gasLimit": "0xc350", "baseFeePerGas": "0x7", "priorityFeePerGas": hex(6 * GWEI)}
+    asked = {"gasLimit": "0xc350", "baseFeePerGas": "0x7", "priorityFeePerGas": hex(tip)}
     rpc = Between(HttpRpc(sandbox.document.networks["linea"].rpc_url), linea_estimateGas=say(asked))
     node = EvmNode(get_chain("linea"), rpc)
-    with pytest.raises(FeeTooHighError):
-        await node.prepare(intent, ApproveStep(intent.amount))
-    await node.aclose()
+    try:
+        capped = replace(intent, options=ApproveOptions(max_fee_cap=cap))
+        return (await node.prepare(capped, ApproveStep(intent.amount))).fee
+    finally:
+        await node.aclose()
 
 
 @pytest.mark.parametrize(
     ("base_fees", "rewards", "tip", "max_fee"),
     [
-        (["0x1", hex(10 * GWEI)], [[hex(GWEI)], ["0x0"], [hex(3 * GWEI)], [hex(2 * GWEI)]], 2 * GWEI, 22 * GWEI),
-        (["0x1", hex(10 * GWEI)], [["0x0"], ["0x0"]], GWEI // 100, 20 * GWEI + GWEI // 100),
-        (["0x1", hex(10 * GWEI)], [], GWEI // 100, 20 * GWEI + GWEI // 100),
-        (["0x1", hex(10 * GWEI)], [[hex(900 * GWEI)]], 5 * GWEI, 25 * GWEI),
+        (["0x1", hex(10 * GWEI)], [[hex(GWEI)], ["0x0"], [hex(3 * GWEI)], [hex(2 * GWEI)]], 2 * GWEI, RISEN + 2 * GWEI),
+        (["0x1", hex(10 * GWEI)], [["0x0"], ["0x0"]], GWEI // 100, RISEN + GWEI // 100),
+        (["0x1", hex(10 * GWEI)], [], GWEI // 100, RISEN + GWEI // 100),
+        (["0x1", hex(10 * GWEI)], [[hex(900 * GWEI)]], 5 * GWEI, RISEN + 5 * GWEI),
         (["0x1", hex(200 * GWEI)], [[hex(GWEI)]], GWEI, 300 * GWEI),
     ],
     ids=["median of tips above zero", "floor", "floor without rewards", "tip cap", "fee cap"],
@@ -487,10 +525,32 @@ async def test_fees_elsewhere_come_from_the_fee_history_within_the_policy(
     intent, _ = await make_intent(sandbox)
     history = {"baseFeePerGas": base_fees, "reward": rewards, "oldestBlock": "0x1", "gasUsedRatio": []}
     rpc = Between(HttpRpc(sandbox.document.networks["ethereum"].rpc_url), eth_feeHistory=say(history))
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
     unsigned = await node.prepare(intent, ApproveStep(intent.amount))
     await node.aclose()
     assert (unsigned.fee.max_priority_fee_per_gas, unsigned.fee.max_fee_per_gas) == (tip, max_fee)
+
+
+@pytest.mark.parametrize(("network", "most"), [("ethereum", 3.3), ("base", 3.3)])
+async def test_the_maximum_fee_outlasts_the_rise_of_as_many_full_blocks_as_the_network_says(
+    sandbox: Sandbox, network: str, most: float
+) -> None:
+    intent, _ = await make_intent(sandbox, network)
+    history = {"baseFeePerGas": ["0x1", hex(GWEI)], "reward": [], "oldestBlock": "0x1", "gasUsedRatio": []}
+    node = EvmNode(
+        get_chain(network), Between(HttpRpc(sandbox.document.networks[network].rpc_url), eth_feeHistory=say(history))
+    )
+    fee = (await node.prepare(intent, ApproveStep(intent.amount))).fee
+    await node.aclose()
+    policy = get_chain(network).fees
+    assert policy is not None
+    part, whole = policy.base_fee_rise
+    base_fee = Fraction(GWEI)
+    for _ in range(policy.rising_blocks):
+        assert fee.max_fee_per_gas >= base_fee + fee.max_priority_fee_per_gas
+        base_fee += base_fee * part / whole
+    assert base_fee <= fee.max_fee_per_gas - fee.max_priority_fee_per_gas < base_fee + 1
+    assert 2 * GWEI < base_fee < most * GWEI, "room for more than six blocks of Ethereum, without asking for a fortune"
 
 
 async def test_a_fee_above_the_cap_stops_the_plan(sandbox: Sandbox, nodes: dict[str, EvmNode]) -> None:
@@ -556,7 +616,7 @@ async def test_a_nodes_nonsense_is_always_a_chain_error(sandbox: Sandbox, method
     spender = sandbox.document.networks["ethereum"].delegation_contract
     intent = AllowanceIntent(get_token(sandbox, "ethereum", "usdc"), wallet.address, spender, 1)
     rpc = Between(HttpRpc(sandbox.document.networks["ethereum"].rpc_url), **{method: say(garbage)})
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
 
     async def walk() -> None:
         await node.check_chain()
@@ -569,7 +629,7 @@ async def test_a_nodes_nonsense_is_always_a_chain_error(sandbox: Sandbox, method
 
 
 async def test_a_node_that_is_not_there_is_unreachable() -> None:
-    node = EvmNode(get_chain("ethereum"), HttpRpc("http://127.0.0.1:9", attempts=1))
+    node = EvmNode(ETHEREUM, HttpRpc("http://127.0.0.1:9", attempts=1))
     with pytest.raises(NodeUnreachableError):
         await node.check_chain()
     await node.aclose()

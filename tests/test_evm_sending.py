@@ -23,7 +23,7 @@ from chains.errors import (
     TransactionPendingError,
     TransactionReplacedError,
 )
-from chains.evm import settlement
+from chains.evm import watch
 from chains.evm.addresses import parse_address
 from chains.evm.node import EvmNode
 from chains.evm.sending import Refusal, read_refusal
@@ -119,6 +119,10 @@ def words(value: Any) -> str:
     return ascii(value)[:60]
 
 
+# A local chain mines what is sent to it and no more, so that no block would ever lie on the last approval.
+ETHEREUM = replace(get_chain("ethereum"), settle_depth=1)
+
+
 @dataclass
 class Lab:
     """A chain with a token, an owner with gas, the real node, and the same behind a relay."""
@@ -135,7 +139,7 @@ class Lab:
         return AllowanceIntent(self.token, self.owner, self.spender, 5000)
 
     async def prepare(self) -> tuple[EvmTransaction, SignedTransaction]:
-        unsigned = await EvmNode(get_chain("ethereum"), self.rpc).prepare(self.intent, ApproveStep(5000, FEE))
+        unsigned = await EvmNode(ETHEREUM, self.rpc).prepare(self.intent, ApproveStep(5000, FEE))
         return unsigned, self.sign(unsigned)
 
     def sign(self, unsigned: EvmTransaction, **changes: Any) -> SignedTransaction:
@@ -156,7 +160,7 @@ class Lab:
     async def behind(self, said: Words) -> AsyncIterator[EvmNode]:
         """Open a node whose answers to sending are `said`; bytes that it does not take never reach the chain."""
         async with said.open(self.url) as url:
-            node = EvmNode(get_chain("ethereum"), HttpRpc(url, attempts=1))
+            node = EvmNode(ETHEREUM, HttpRpc(url, attempts=1))
             try:
                 yield node
             finally:
@@ -166,7 +170,7 @@ class Lab:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at nonce and mempool more often, so that the tests need not wait."""
-    monkeypatch.setattr(settlement, "_CHECK_EVERY", 0.1)
+    monkeypatch.setattr(watch, "_CHECK_EVERY", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +326,7 @@ async def test_our_own_bytes_in_the_place_of_others_are_named_as_not_taken_by_a_
     unsigned, signed = await lab.prepare()
     dearer = lab.sign(unsigned, to=lab.owner, data="0x", maxFeePerGas=40 * 10**9, maxPriorityFeePerGas=4 * 10**9)
     await lab.rpc.request(SEND, [dearer.raw])
-    node = EvmNode(get_chain("ethereum"), lab.rpc)
+    node = EvmNode(ETHEREUM, lab.rpc)
     with pytest.raises(NonceOccupiedError, match="waits to be mined") as caught:
         await node.send(signed)
     assert caught.value.hash == signed.hash
@@ -337,7 +341,7 @@ async def test_a_fee_below_the_base_fee_is_named_by_a_real_node(lab: Lab) -> Non
     unsigned, _ = await lab.prepare()
     cheap = lab.sign(unsigned, maxFeePerGas=1, maxPriorityFeePerGas=1)
     with pytest.raises(FeeTooLowError):
-        await EvmNode(get_chain("ethereum"), lab.rpc).send(cheap)
+        await EvmNode(ETHEREUM, lab.rpc).send(cheap)
 
 
 async def test_an_answer_that_is_lost_is_looked_up_on_the_chain(lab: Lab) -> None:
@@ -358,7 +362,7 @@ async def test_a_success_that_names_no_hash_is_looked_up_on_the_chain(lab: Lab, 
     async with relay(
         lab.url, lambda method, _, answer: answer | {"result": result} if method == SEND else answer
     ) as url:
-        node = EvmNode(get_chain("ethereum"), HttpRpc(url))
+        node = EvmNode(ETHEREUM, HttpRpc(url))
         await node.send(signed)
         assert (await lab.settle(node, unsigned, signed)).hash == signed.hash
         await node.aclose()
@@ -370,7 +374,7 @@ async def test_a_node_that_names_another_hash_than_that_of_the_bytes_is_not_trus
     async with relay(
         lab.url, lambda method, _, answer: answer | {"result": other} if method == SEND else answer
     ) as url:
-        node = EvmNode(get_chain("ethereum"), HttpRpc(url))
+        node = EvmNode(ETHEREUM, HttpRpc(url))
         with pytest.raises(ContradictionError) as caught:
             await node.send(signed)
         assert (caught.value.expected, caught.value.found) == (signed.hash, other)
@@ -387,7 +391,7 @@ async def test_a_node_that_shows_another_transaction_for_our_hash_does_not_show_
         return answer | {"result": {"hash": other.hash}} if method == "eth_getTransactionByHash" else answer
 
     async with relay(lab.url, change, before=lambda asked: asked | {"method": "eth_chainId", "params": []}) as url:
-        node = EvmNode(get_chain("ethereum"), HttpRpc(url))
+        node = EvmNode(ETHEREUM, HttpRpc(url))
         with pytest.raises(NoGasError):
             await node.send(signed)
         await node.aclose()

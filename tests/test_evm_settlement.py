@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
-from eth_account import Account
+from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, deploy_contracts, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
@@ -21,95 +20,19 @@ from chains.errors import (
     TransactionRevertedError,
     UnexpectedAllowanceError,
 )
-from chains.evm import settlement
-from chains.evm.addresses import parse_address
+from chains.evm import nonces, watch
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
 from chains.types import (
     AllowanceIntent,
     ApproveStep,
-    EvmFee,
     EvmTransaction,
     SentTransaction,
     SignedTransaction,
     Token,
 )
 from delegation.sandbox import Sandbox
-from delegation.sandbox.artifacts import encode_creation
-from delegation.sandbox.evm_network import transact
 from delegation.sandbox.nodes import RunningNode, start_anvil
-
-UNKNOWN_HASH = "0x" + "ab" * 32
-FEE = EvmFee(gas_limit=100_000, max_fee_per_gas=20 * 10**9, max_priority_fee_per_gas=10**9)
-
-
-class Between:
-    """A real connection on which something happens just before some questions."""
-
-    def __init__(self, rpc: HttpRpc, **before: Callable[[Params], Awaitable[None]]) -> None:
-        self._rpc = rpc
-        self._before = before
-        self.asked: list[str] = []
-        self.calls = 0
-
-    async def request(self, method: str, params: Params = ()) -> Any:
-        self.calls += 1
-        self.asked.append(method)
-        if method in self._before:
-            await self._before[method](params)
-        return await self._rpc.request(method, params)
-
-    async def aclose(self) -> None:
-        await self._rpc.aclose()
-
-
-@dataclass
-class Lab:
-    """A chain of our own with a token, and an owner with gas."""
-
-    rpc: HttpRpc
-    node: EvmNode
-    token: Token
-    spender: str
-    owner: str
-    key: str
-
-    def intent(self, amount: int = 5000) -> AllowanceIntent:
-        return AllowanceIntent(self.token, self.owner, self.spender, amount)
-
-    def sign(self, unsigned: EvmTransaction) -> SignedTransaction:
-        return sign(unsigned, self.key)
-
-    async def prepare(self, amount: int = 5000, fee: EvmFee = FEE) -> EvmTransaction:
-        return await self.node.prepare(self.intent(amount), ApproveStep(amount, fee))
-
-    async def settle(self, unsigned: EvmTransaction, sent: Any, amount: int = 5000, timeout: float = 20) -> Any:  # noqa: ASYNC109
-        return await self.node.settle(self.intent(amount), ApproveStep(amount, FEE), unsigned, sent, timeout=timeout)
-
-    async def mine(self) -> None:
-        await self.rpc.request("evm_mine")
-
-    async def hold_mining(self, hold: bool = True) -> None:
-        await self.rpc.request("evm_setAutomine", [not hold])
-
-
-def sign(unsigned: EvmTransaction, key: str, **changes: Any) -> SignedTransaction:
-    signed = Account.sign_transaction(
-        {
-            "type": 2,
-            "chainId": unsigned.chain_id,
-            "nonce": unsigned.nonce,
-            "to": unsigned.to,
-            "value": 0,
-            "data": unsigned.data,
-            "gas": unsigned.fee.gas_limit,
-            "maxFeePerGas": unsigned.fee.max_fee_per_gas,
-            "maxPriorityFeePerGas": unsigned.fee.max_priority_fee_per_gas,
-        }
-        | changes,
-        key,
-    )
-    return SignedTransaction("0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex())
 
 
 @pytest.fixture(scope="module")
@@ -120,29 +43,13 @@ def anvil() -> Iterator[RunningNode]:
 
 @pytest.fixture(scope="module")
 async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    """A token with the zero-first rule, and another contract to be the spender."""
-    rpc = HttpRpc(anvil.rpc_url)
-    accounts = await rpc.request("eth_accounts")
-    receipts = [
-        await transact(rpc, {"from": accounts[0], "data": encode_creation(name, "constructor()")})
-        for name in ("TetherLike", "UsdcLike")
-    ]
-    await rpc.aclose()
-    token, spender = (parse_address(receipt["contractAddress"]) for receipt in receipts)
-    return token, spender
+    return await deploy_contracts(anvil.rpc_url)
 
 
 @pytest.fixture
 async def lab(anvil: RunningNode, contracts: tuple[str, str]) -> AsyncIterator[Lab]:
-    rpc = HttpRpc(anvil.rpc_url)
-    account = Account.create()
-    await rpc.request("anvil_setBalance", [account.address, hex(10**18)])
-    token, spender = contracts
-    owner_key = "0x" + account.key.hex()
-    yield Lab(rpc, EvmNode(get_chain("ethereum"), rpc), Token("USDT", token, 6), spender, account.address, owner_key)
-    await rpc.request("anvil_dropAllTransactions")
-    await rpc.request("evm_setAutomine", [True])
-    await rpc.aclose()
+    async with open_lab(anvil.rpc_url, contracts) as lab:
+        yield lab
 
 
 async def test_sending_the_same_bytes_again_is_harmless_before_and_after_mining(lab: Lab) -> None:
@@ -251,7 +158,7 @@ async def test_a_transaction_that_a_wallet_sped_up_settles_under_its_new_hash(la
 async def test_a_transaction_that_no_node_knows_is_dropped_after_a_while(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "_DROPPED_AFTER", 0.5)
+    monkeypatch.setattr(watch, "_DROPPED_AFTER", 0.5)
     unsigned = await lab.prepare()
     with pytest.raises(TransactionDroppedError, match="still free") as caught:
         await lab.settle(unsigned, SentTransaction(UNKNOWN_HASH))
@@ -278,7 +185,7 @@ async def test_a_reorganisation_between_receipt_and_reading_is_waited_out_and_th
             happened.append(await lab.rpc.request("anvil_rollback", [1]))
 
     rpc = Between(HttpRpc(anvil.rpc_url), eth_call=reorganise)
-    node = EvmNode(get_chain("ethereum"), rpc)
+    node = EvmNode(ETHEREUM, rpc)
     unsigned = await lab.prepare()
     signed = lab.sign(unsigned)
     await lab.node.send(signed)
@@ -299,7 +206,7 @@ async def test_a_state_that_cannot_be_read_is_a_node_error_and_not_a_failure_of_
     unsigned = await lab.prepare()
     signed = lab.sign(unsigned)
     await lab.node.send(signed)
-    node = EvmNode(get_chain("ethereum"), Between(HttpRpc(anvil.rpc_url), eth_call=fail))
+    node = EvmNode(ETHEREUM, Between(HttpRpc(anvil.rpc_url), eth_call=fail))
     with pytest.raises(NodeError, match="missing trie node"):
         await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)
     await node.aclose()
@@ -367,10 +274,10 @@ async def test_an_approval_further_back_than_one_window_is_found(lab: Lab, monke
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
     await lab.rpc.request("anvil_mine", ["0x14"])
-    monkeypatch.setattr(settlement, "_WINDOW", 8)
+    monkeypatch.setattr(nonces, "_WINDOW", 8)
     assert await lab.node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned) == signed.hash
     assert await lab.node.find_approval(lab.intent(7), ApproveStep(7, FEE), replace(unsigned, nonce=0)) == signed.hash
-    monkeypatch.setattr(settlement, "_WINDOWS", 2)
+    monkeypatch.setattr(nonces, "_WINDOWS", 2)
     with pytest.raises(NodeError, match="could not be found"):
         await lab.node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
 
@@ -395,7 +302,7 @@ async def test_logs_that_a_node_serves_for_few_blocks_only_are_asked_for_few_at_
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
     await lab.rpc.request("anvil_mine", ["0x14"])
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=limit))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getLogs=limit))
     assert await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned) == signed.hash
 
 
@@ -406,7 +313,7 @@ async def test_logs_that_a_node_does_not_serve_at_all_are_not_taken_for_none(lab
     unsigned, signed = await _prepare_and_sign(lab, 5000)
     await lab.node.send(signed)
     await lab.settle(unsigned, signed)
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getLogs=refuse))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getLogs=refuse))
     with pytest.raises(RpcError, match="no logs here"):
         await node.find_approval(lab.intent(), ApproveStep(5000, FEE), unsigned)
 
@@ -424,7 +331,7 @@ async def test_a_replacement_is_named_by_a_node_that_keeps_the_state_of_the_newe
         if params[1].startswith("0x") and int(params[1], 16) < newest - 127:
             raise RpcError("missing trie node", code=-32000)
 
-    node = EvmNode(get_chain("ethereum"), Between(lab.rpc, eth_getTransactionCount=prune))
+    node = EvmNode(ETHEREUM, Between(lab.rpc, eth_getTransactionCount=prune))
     with pytest.raises(TransactionReplacedError) as caught:
         await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)
     assert caught.value.found == foreign.hash
@@ -474,7 +381,7 @@ async def test_a_server_that_lags_one_block_behind_is_asked_again(lab: Lab, anvi
             failures.pop()
             raise RpcError("header not found", code=-32000)
 
-    node = EvmNode(get_chain("ethereum"), Between(HttpRpc(anvil.rpc_url), eth_call=lag))
+    node = EvmNode(ETHEREUM, Between(HttpRpc(anvil.rpc_url), eth_call=lag))
     unsigned, signed = await _prepare_and_sign(lab, 5000)
     await lab.node.send(signed)
     settled = await node.settle(lab.intent(), ApproveStep(5000, FEE), unsigned, signed, timeout=20)

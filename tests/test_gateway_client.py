@@ -498,6 +498,13 @@ class TestReading:
             await gateway.get_external_wallets()
         assert 0.8 <= time.monotonic() - started < 3.0
 
+    async def test_many_that_are_turned_away_together_come_back_spread_out(self, platform: Platform):
+        platform.answers(self.PATH, Reply(status=429, headers={"retry-after": "0"}), Reply(WALLETS))
+        started = time.monotonic()
+        async with Gateway(platform.base_url, CLIENT_KEY, ACCESS_TOKEN, chance=lambda: 0.8) as gateway:
+            await gateway.get_external_wallets()
+        assert 0.4 <= time.monotonic() - started < 0.8
+
     async def test_a_long_retry_after_is_for_the_caller_to_wait_for(self, platform: Platform, gateway: Gateway):
         platform.answers(self.PATH, Reply(status=429, headers={"retry-after": "21"}))
         with pytest.raises(RateLimitedError) as refused:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chains import InputError, Token
+from chains import InputError, Token, get_chain
 from chains.wallets import write_secret_file
 from delegation import Profile, load_profile, open_context, save_profile
 from delegation.errors import InvalidRequestError, ProfileError
@@ -46,6 +46,21 @@ def test_what_was_saved_is_loaded_and_is_private() -> None:
     assert load_profile("card") == profile
     assert profile.chain("Linea").rpc_url == "http://127.0.0.1:1/key"
     assert profile.chain("base").rpc_url.startswith("https://")
+
+
+def test_a_profile_says_how_deep_an_approval_must_lie_on_a_network() -> None:
+    write({"gateway": GATEWAY, "networks": {"Ethereum": {"settle_depth": 12}, "linea": {"rpc_url": "http://host/"}}})
+    profile = load_profile()
+    assert profile.chain("ethereum").settle_depth == 12
+    assert profile.chain("linea").settle_depth == get_chain("linea").settle_depth == 1
+    assert profile.chain("ethereum-sepolia").settle_depth == get_chain("ethereum").settle_depth == 2
+
+
+@pytest.mark.parametrize("depth", [0, -1, 1.5, "2", True, 10**9])
+def test_a_depth_that_is_no_number_of_blocks_is_refused_by_name(depth: Any) -> None:
+    write({"gateway": GATEWAY, "networks": {"ethereum": {"settle_depth": depth}}})
+    with pytest.raises(ProfileError, match=r"networks\.ethereum\.settle_depth: Input should be"):
+        load_profile()
 
 
 def test_only_the_gateway_is_required_and_the_rest_has_defaults(own_home: Path) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
-from chains.http import redact_url
+from chains.http import redact_url, retry_pause
 from chains.rpc import HttpRpc
 
 Answer = Callable[[int, dict[str, object]], bytes]
@@ -80,6 +81,40 @@ async def test_a_busy_node_is_asked_again_after_the_time_it_names() -> None:
 
     async with serving(busy_once) as url:
         assert await ask(url) == "0x1"
+
+
+async def test_a_node_is_asked_again_later_each_time_by_chance_so_that_many_do_not_come_back_together() -> None:
+    asked_at: list[float] = []
+
+    def always_busy(_number: int, _request: dict[str, object]) -> bytes:
+        asked_at.append(time.monotonic())
+        return http(b"slow down", "503 Service Unavailable")
+
+    async with serving(always_busy) as url:
+        rpc = HttpRpc(url, chance=iter((0.0, 0.25)).__next__)
+        with pytest.raises(NodeUnreachableError, match="tried 3 times"):
+            await rpc.request("eth_chainId")
+        await rpc.aclose()
+    first, second = asked_at[1] - asked_at[0], asked_at[2] - asked_at[1]
+    assert 0.25 <= first < 0.5
+    assert 0.75 <= second < 1.0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "asked_for", "chance", "expected"),
+    [
+        (1, None, 0.0, 0.25),
+        (1, None, 1.0, 0.75),
+        (2, None, 0.5, 1.0),
+        (1, 0.0, 0.0, 0.0),
+        (1, 3.0, 0.0, 3.0),
+        (2, 3.0, 0.5, 3.5),
+    ],
+)
+def test_a_pause_is_spread_but_never_shorter_than_was_asked_for(
+    attempt: int, asked_for: float | None, chance: float, expected: float
+) -> None:
+    assert retry_pause(attempt, asked_for, lambda: chance) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"id": 1}', b"\xff\xfe"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from solana_lab import LyingRpc, Refusal
@@ -22,6 +24,7 @@ from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
 from chains.errors import (
     ContradictionError,
+    InputError,
     InvalidAddressError,
     NodeError,
     NoGasError,
@@ -229,7 +232,7 @@ async def test_an_approval_has_the_three_instructions_of_the_shipping_client_in_
     assert data[1] == "042082fd0500000000"
     assert data[2].startswith("02")
     assert settlement.allowance == 100_500_000
-    assert settlement.finality == "finalized"
+    assert settlement.finality == "confirmed"
     assert settlement.fee_paid >= 5_000
     state = await lab.node.get_allowance(intent.token, intent.owner, intent.spender, block=settlement.block)
     assert (state.allowance, state.balance, state.other_delegate) == (100_500_000, HELD, None)
@@ -649,6 +652,110 @@ async def test_an_older_equal_approval_and_one_for_another_amount_are_not_taken_
     other = replace(intent, amount=6_000_000)
     await lab.carry(other, wallet)
     assert await lab.node.find_approval(intent, plan.steps[0], unsigned) is None
+
+
+def at_level(level: str) -> Callable[[object], object]:
+    """Return a lie by which every transaction that a node knows has reached this level and no other."""
+
+    def lie(answer: object) -> object:
+        assert isinstance(answer, dict)
+        [status] = answer["value"]
+        return answer if status is None else answer | {"value": [status | {"confirmationStatus": level}]}
+
+    return lie
+
+
+def forgotten(answer: object) -> object:
+    """Return the answer of a node that knows of no transaction."""
+    assert isinstance(answer, dict)
+    return answer | {"value": [None]}
+
+
+async def test_an_approval_settles_at_confirmed_and_a_failure_only_once_it_is_final(lab: Lab, wallet: Keypair) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    plan = await lab.node.plan_approval(intent)
+    unsigned = await lab.node.prepare(intent, plan.steps[0])
+    signed = sign(unsigned, wallet)
+    never_final = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, {"getSignatureStatuses": at_level("confirmed")}))
+    await never_final.send(signed)
+    settlement = await never_final.settle(intent, plan.steps[0], unsigned, signed, timeout=30)
+    assert (settlement.allowance, settlement.finality) == (5_000_000, "confirmed")
+
+    unsigned = await lab.build(intent)
+    await lab.freeze(wallet)
+    failing = sign(unsigned, wallet)
+    await lab.rpc.request("sendTransaction", [failing.raw, {"encoding": "base64", "skipPreflight": True}])
+    with pytest.raises(TransactionPendingError):
+        await never_final.settle(intent, plan.steps[0], unsigned, failing, timeout=1)
+    with pytest.raises(TransactionRevertedError):
+        await lab.node.settle(intent, plan.steps[0], unsigned, failing, timeout=30)
+
+
+async def test_a_settled_approval_is_reviewed_until_it_is_final_and_for_what_became_of_it(
+    lab: Lab, wallet: Keypair
+) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    unsigned, settlement = await lab.carry(intent, wallet)
+    review = await lab.node.review(intent, settlement, timeout=30)
+    assert (review.canonical, review.finality, review.state) == (True, "finalized", "active")
+    assert review.now is not None
+    assert review.now.allowance == 5_000_000
+    assert review.now.block.number >= settlement.block.number
+    confirmed = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, {"getSignatureStatuses": at_level("confirmed")}))
+    assert (await confirmed.review(intent, settlement, timeout=0.1)).finality == "confirmed"
+
+    other = lab.intent(wallet, 7, overwrite_delegate=True)
+    _, last = await lab.carry(other, wallet)
+    review = await lab.node.review(intent, settlement)
+    assert (review.canonical, review.state) == (True, "replaced")
+    assert review.now is not None
+    assert review.now.other_delegate == other.spender
+
+    await lab.submit([build_revoke(TOKEN_PROGRAM, ata(wallet, lab.usdc), intent.owner)], wallet)
+    assert (await lab.node.review(other, last)).state == "revoked"
+    gone, revocation = await lab.carry(replace(intent, amount=0), wallet)
+    assert gone != unsigned
+    assert (await lab.node.review(replace(intent, amount=0), revocation)).state == "revoked"
+
+
+async def test_a_settled_approval_that_no_node_knows_any_more_is_not_canonical_once_its_slot_is_final(
+    lab: Lab, wallet: Keypair
+) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    _, settlement = await lab.carry(intent, wallet)
+    await lab.node.review(intent, settlement, timeout=30)
+    lies: dict[str, Callable[[Any], Any]] = {"getSignatureStatuses": forgotten}
+    review = await SolanaNode(lab.node.chain, LyingRpc(lab.rpc, lies)).review(intent, settlement)
+    assert (review.canonical, review.state, review.now) == (False, "reorganised", None)
+    behind = lies | {"getSlot": lambda _: settlement.block.number - 1}
+    with pytest.raises(NodeError, match="cannot be said yet"):
+        await SolanaNode(lab.node.chain, LyingRpc(lab.rpc, behind)).review(intent, settlement)
+    pruned = lies | {"getFirstAvailableBlock": lambda _: settlement.block.number + 1}
+    with pytest.raises(NodeError, match="keeps no history"):
+        await SolanaNode(lab.node.chain, LyingRpc(lab.rpc, pruned)).review(intent, settlement)
+
+
+async def test_nothing_takes_the_place_of_a_transaction_and_it_is_said_until_when_to_wait(
+    lab: Lab, wallet: Keypair
+) -> None:
+    intent = lab.intent(wallet, 5_000_000)
+    plan = await lab.node.plan_approval(intent)
+    unsigned = await lab.node.prepare(intent, plan.steps[0])
+    left = await lab.node.get_time_left(unsigned)
+    # 150 blocks of 0.4 s, and those that are not final yet.
+    assert left is not None
+    assert 30 < left.total_seconds() < 90
+    for step in (plan.steps[0], None):
+        with pytest.raises(TransactionPendingError, match=r"can land for about \d+ more seconds") as caught:
+            await lab.node.replace(intent, step, unsigned)
+        assert "Wait" in caught.value.hint
+    dead = replace(unsigned, last_valid_block_height=1)
+    assert await lab.node.get_time_left(dead) == timedelta(0)
+    with pytest.raises(TransactionPendingError, match="can land no more"):
+        await lab.node.replace(intent, None, dead)
+    with pytest.raises(InputError, match="could be cancelled"):
+        await lab.node.settle_cancellation(unsigned, sign(unsigned, wallet), timeout=1)
+    assert await lab.node.get_nonce(sign(unsigned, wallet).hash) is None
 
 
 async def test_our_instructions_are_those_of_the_spl_library(lab: Lab, wallet: Keypair) -> None:

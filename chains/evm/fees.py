@@ -41,8 +41,8 @@ async def estimate_fee(
 ) -> EvmFee:
     """Return the fee for a call of `to` by `sender`, in gas units and wei per gas.
 
-    The gas limit is the network's estimate and a fifth more. The maximum fee is twice the base fee and the tip, which
-    outlasts six full blocks (EIP-1559: at most an eighth per block), lowered to the cap where that still pays today's
+    The gas limit is the network's estimate and a fifth more. The maximum fee has headroom for a base fee that rises,
+    and the tip for a minimum that does, as the policy says; both are lowered to the caps where that still pays today's
     price. Raises `WillRevertError`, `NoGasError`, `FeeTooHighError`.
     """
     call = {"from": sender, "to": to, "data": "0x" + data.hex()}
@@ -50,22 +50,30 @@ async def estimate_fee(
     if estimate is None:
         estimate = await _history_estimate(rpc, call, policy.tip_cap)
 
-    tip = max(estimate.tip, policy.tip_floor)
+    asked = max(estimate.tip, policy.tip_floor)
     cap = policy.max_fee_cap if max_fee_cap is None else min(max_fee_cap, policy.max_fee_cap)
-    needed = estimate.base_fee + tip
-    if tip > policy.tip_cap or needed > cap:
+    needed = estimate.base_fee + asked
+    if asked > policy.tip_cap or needed > cap:
         raise FeeTooHighError(
-            f"The network asks for {needed} wei per gas ({tip} of it as tip), more than the cap of {cap} "
+            f"The network asks for {needed} wei per gas ({asked} of it as tip), more than the cap of {cap} "
             f"({policy.tip_cap} as tip).",
             hint="Nothing was signed. Wait until the network is calmer.",
             expected=cap,
             found=needed,
         )
+    tip = min(-(-asked * (100 + policy.tip_headroom) // 100), policy.tip_cap, cap - estimate.base_fee)
     return EvmFee(
         gas_limit=-(-estimate.gas * 6 // 5),
-        max_fee_per_gas=min(2 * estimate.base_fee + tip, cap),
+        max_fee_per_gas=min(_risen(estimate.base_fee, policy) + tip, cap),
         max_priority_fee_per_gas=tip,
     )
+
+
+def _risen(base_fee: int, policy: FeePolicy) -> int:
+    """Return the base fee after as many full blocks as the policy waits for, rounded up."""
+    part, whole = policy.base_fee_rise
+    risen: int = -(-base_fee * (whole + part) ** policy.rising_blocks // whole**policy.rising_blocks)
+    return risen
 
 
 async def _linea_estimate(rpc: Rpc, call: dict[str, str]) -> _Estimate | None:
@@ -87,7 +95,7 @@ async def _history_estimate(rpc: Rpc, call: dict[str, str], tip_cap: int) -> _Es
     """Return the node's gas estimate, the next block's base fee and the median of the median tips of recent blocks."""
     try:
         gas, answer = await together(
-            rpc.request("eth_estimateGas", [call]),
+            rpc.request("eth_estimateGas", [call, "latest"]),
             rpc.request("eth_feeHistory", [hex(_HISTORY_BLOCKS), "latest", [_PERCENTILE]]),
         )
     except RpcError as error:

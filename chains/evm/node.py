@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from chains.errors import InputError, RpcError
-from chains.evm import sending, settlement
+from chains.evm import nonces, sending, settlement
 from chains.evm.addresses import parse_address
 from chains.evm.answers import parse_hash, parse_object, parse_quantity
 from chains.evm.blocks import check_chain
@@ -23,8 +24,11 @@ from chains.evm.refusals import (
     require_gas,
     require_number,
 )
+from chains.evm.replacement import replace_transaction
 from chains.evm.simulation import read_allowance, simulate_approval
 from chains.evm.transactions import build_approve
+from chains.evm.verify.review import is_still_canonical, make_review
+from chains.evm.watch import ask_transaction
 from chains.rpc import Rpc
 from chains.types import (
     AllowanceIntent,
@@ -35,6 +39,8 @@ from chains.types import (
     Chain,
     EvmFee,
     EvmTransaction,
+    Review,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
@@ -152,19 +158,100 @@ class EvmNode:
         sent: SignedTransaction | SentTransaction,
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
     ) -> Settlement:
-        """Wait up to `timeout` seconds until a block holds the step's allowance, or raise a `TransactionError`."""
-        return await settlement.settle(self.rpc, intent, step, _evm(unsigned), sent, timeout)
+        """Wait up to `timeout` seconds until a block holds the step's allowance, as deep as the chain asks.
+
+        Raises a `TransactionError` otherwise.
+        """
+        return await settlement.settle(
+            self.rpc,
+            self.chain.settle_depth,
+            intent,
+            step,
+            _evm(unsigned),
+            sent,
+            timeout=timeout,
+            rivals=rivals,
+            unseen_for=unseen_for,
+        )
+
+    async def replace(
+        self, intent: AllowanceIntent, step: ApproveStep | None, unsigned: UnsignedTransaction
+    ) -> EvmTransaction:
+        """Return the transaction that takes the place of `unsigned`, with both fees raised, or cancels it.
+
+        Raises `FeeTooHighError` above a cap, `NoGasError` and `WillRevertError`.
+        """
+        return await replace_transaction(self.rpc, self.chain, self._fees, intent, step, _evm(unsigned))
+
+    async def settle_cancellation(
+        self,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
+    ) -> str:
+        """Wait up to `timeout` seconds until the nonce is used; return the hash of the cancellation or rival that did.
+
+        Raises a `TransactionError` otherwise.
+        """
+        return await settlement.settle_cancellation(
+            self.rpc,
+            self.chain.settle_depth,
+            _evm(unsigned),
+            sent,
+            timeout=timeout,
+            rivals=rivals,
+            unseen_for=unseen_for,
+        )
+
+    async def review(
+        self,
+        intent: AllowanceIntent,
+        settlement: Settlement,
+        *,
+        timeout: float = 0.0,  # noqa: ARG002, ASYNC109 - finality takes hours on some networks and is not waited for
+    ) -> Review:
+        """Return whether the settled block is canonical now, and what became of the approval at the newest block.
+
+        Raises `NodeError` if the node is behind that block.
+        """
+        if not await is_still_canonical(self.rpc, settlement):
+            return Review(canonical=False, finality="reorganised", state="reorganised", now=None)
+        now = await self.get_allowance(intent.token, intent.owner, intent.spender)
+        if now.block.number < settlement.block.number:
+            # Another server behind the same URL: this block is there, and its state is not older than itself.
+            now = await self.get_allowance(intent.token, intent.owner, intent.spender, block=settlement.block)
+        return await make_review(self.rpc, self.chain, intent, settlement, now)
+
+    async def get_nonce(self, hash_: str) -> int | None:
+        """Return the nonce of a transaction that the node knows, else None."""
+        made = await ask_transaction(self.rpc, hash_)
+        return None if made is None else made.nonce
+
+    async def get_time_left(self, unsigned: UnsignedTransaction) -> timedelta | None:
+        """Return None: a transaction can land for as long as its nonce is free."""
+        _evm(unsigned)
+        return None
 
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
-        return await settlement.find_approval(self.rpc, intent, step, _evm(unsigned))
+        return await nonces.find_approval(self.rpc, intent, step, _evm(unsigned), rivals)
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:
         """Return whether the nonce of this transaction is still free in the newest block."""
-        return await settlement.is_nonce_free(self.rpc, _evm(unsigned))
+        return await nonces.is_nonce_free(self.rpc, _evm(unsigned))
 
     async def aclose(self) -> None:
         """Close the connection."""

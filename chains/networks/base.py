@@ -8,8 +8,17 @@ from chains.types import Chain, FeePolicy, Token
 
 _GWEI: Final = 10**9
 
-# These bound the fee of the rollup itself; the sequencer charges the cost of its Ethereum data on top of it.
-_FEES: Final = FeePolicy(method="fee_history", tip_floor=_GWEI // 1000, tip_cap=_GWEI, max_fee_cap=20 * _GWEI)
+# These bound the fee of the rollup itself; the sequencer charges the cost of its Ethereum data on top of it. A chain of
+# the OP Stack sets by itself how far its base fee may rise in a block of two seconds: (6 - 1) / 250 with the parameters
+# of Canyon, and since Holocene whatever its operator sets; a twenty-fifth leaves room for that. A minute is 30 blocks.
+_FEES: Final = FeePolicy(
+    method="fee_history",
+    tip_floor=_GWEI // 1000,
+    tip_cap=_GWEI,
+    max_fee_cap=20 * _GWEI,
+    base_fee_rise=(1, 25),
+    rising_blocks=30,
+)
 
 BASE: Final = Chain(
     name="base",

@@ -9,7 +9,11 @@ from chains.types import Chain, FeePolicy, Token
 _GWEI: Final = 10**9
 
 # A tip of 0.01 gwei is what blocks that are not full ask for; the caps bound what a lying or panicking node can cost.
+# Ten full blocks on end, two minutes, raise the base fee to 3.25 times (EIP-1559): more would only ask for more coins.
 _FEES: Final = FeePolicy(method="fee_history", tip_floor=_GWEI // 100, tip_cap=5 * _GWEI, max_fee_cap=300 * _GWEI)
+
+# Reorganisations by one block happen, deeper ones are rare: one block on top tells a loser of such a race.
+_SETTLE_DEPTH: Final = 2
 
 ETHEREUM: Final = Chain(
     name="ethereum",
@@ -21,6 +25,7 @@ ETHEREUM: Final = Chain(
     native_decimals=18,
     statement_chain_id="1",
     chain_id=1,
+    settle_depth=_SETTLE_DEPTH,
     tokens=(
         Token("USDC", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 6),
         Token("USDT", "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6),
@@ -39,6 +44,7 @@ ETHEREUM_SEPOLIA: Final = Chain(
     native_decimals=18,
     statement_chain_id="11155111",
     chain_id=11155111,
+    settle_depth=_SETTLE_DEPTH,
     fees=_FEES,
     testnet=True,
 )

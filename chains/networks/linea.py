@@ -9,9 +9,15 @@ from chains.types import Chain, FeePolicy, Token
 _GWEI: Final = 10**9
 
 # The base fee is 7 wei and the tip pays for the data, so Linea itself says what it must be (docs.linea.build); its
-# example is 0.07 gwei. The floor matters where a node does not serve linea_estimateGas.
+# example is 0.07 gwei. The floor matters where a node does not serve linea_estimateGas. A multiple of 7 wei is no
+# headroom: what moves is the tip that the sequencer takes at least, below which a transaction waits for ever. A quarter
+# more than is asked for outlasts an ordinary move; it is paid, so it is no more than that.
 _FEES: Final = FeePolicy(
-    method="linea_estimateGas", tip_floor=_GWEI * 3 // 100, tip_cap=5 * _GWEI, max_fee_cap=10 * _GWEI
+    method="linea_estimateGas",
+    tip_floor=_GWEI * 3 // 100,
+    tip_cap=5 * _GWEI,
+    max_fee_cap=10 * _GWEI,
+    tip_headroom=25,
 )
 
 LINEA: Final = Chain(

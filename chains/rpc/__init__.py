@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from random import random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, NodeUnreachableError, RpcError
-from chains.http import hide_url_secrets, open_http_client, redact_url, retry_after
+from chains.http import hide_url_secrets, open_http_client, redact_url, retry_after, retry_pause
 from chains.json_text import decode_json
 
 if TYPE_CHECKING:
@@ -84,10 +85,12 @@ class HttpRpc:
 
     Every call is repeated up to `attempts` times when the connection fails or the node says that it is busy: reads are
     harmless, and the only writes of this package, signed transactions, are the same bytes each time.
-    `timeout` is in seconds for one attempt.
+    `timeout` is in seconds for one attempt; `chance` gives numbers from 0 to 1, which spread the pauses between them.
     """
 
-    def __init__(self, url: str, *, timeout: float = 15.0, attempts: int = 3) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 15.0, attempts: int = 3, chance: Callable[[], float] = random
+    ) -> None:
         if not _is_http_url(url):
             raise InputError("This is not the URL of an HTTP node.", hint="Give a URL that starts with https://.")
         self.calls = 0
@@ -95,6 +98,7 @@ class HttpRpc:
         self._shown = redact_url(url)
         self._url = url
         self._attempts = attempts
+        self._chance = chance
         self._ids = count(1)
         self._client = open_http_client(url, timeout=timeout)
 
@@ -126,7 +130,7 @@ class HttpRpc:
                         return read_result(method, answer)
                     problem = hide_url_secrets(failure.message, self._url)
             if attempt < self._attempts:
-                await asyncio.sleep(min(0.25 * 2**attempt if asked_for is None else asked_for, _LONGEST_PAUSE))
+                await asyncio.sleep(min(retry_pause(attempt, asked_for, self._chance), _LONGEST_PAUSE))
         raise NodeUnreachableError(
             f"The node {self._shown} did not answer {method} ({problem}), tried {self._attempts} times.",
             hint="Nothing was lost. Check the network or name another node, then try again.",

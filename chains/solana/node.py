@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
-from chains.errors import RpcError, SignatureMismatchError, WillRevertError
+from chains.errors import InputError, RpcError, SignatureMismatchError, WillRevertError
 from chains.rpc import Rpc
 from chains.solana import sending, settlement
 from chains.solana.accounts import OwnerAccounts, get_owner_accounts
@@ -15,6 +17,7 @@ from chains.solana.blocks import check_chain
 from chains.solana.fees import SIGNATURE_LAMPORTS, SIMULATED_LIMIT, choose_limit, choose_price
 from chains.solana.refusals import find_warnings, require_gas, require_safe_approval
 from chains.solana.transactions import build_instructions, build_message, check_message, describe_error
+from chains.solana.verify.review import review
 from chains.types import (
     AllowanceIntent,
     AllowanceState,
@@ -22,6 +25,8 @@ from chains.types import (
     ApproveStep,
     Block,
     Chain,
+    Review,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
@@ -35,11 +40,11 @@ from chains.types import (
 class SolanaNode:
     """A `Node` of one Solana network.
 
-    `commitment` is the level at which `get_allowance` reads: `finalized`, unless fresher but revocable state will do.
-    Plans and transactions are made from `confirmed` state, and a settled approval is always read at `finalized`.
+    `commitment` is the level at which `get_allowance` reads. It is `confirmed`, at which plans are made and approvals
+    settle, so that what has settled is seen; `finalized` is about 13 seconds older.
     """
 
-    def __init__(self, chain: Chain, rpc: Rpc, *, commitment: str = "finalized") -> None:
+    def __init__(self, chain: Chain, rpc: Rpc, *, commitment: str = "confirmed") -> None:
         self.chain = chain
         self._rpc = rpc
         self._commitment = commitment
@@ -109,14 +114,71 @@ class SolanaNode:
         sent: SignedTransaction | SentTransaction,
         *,
         timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
     ) -> Settlement:
-        """Wait up to `timeout` seconds until the step is finalized, or raise a `TransactionError`."""
+        """Wait up to `timeout` seconds until the step is confirmed, or raise a `TransactionError`.
+
+        Nothing rivals a transaction here, and what a wallet sent expires by itself: both are left unread.
+        """
+        del rivals, unseen_for
         return await settlement.settle(self._rpc, self.chain, intent, step, _solana(unsigned), sent, timeout)
 
+    async def replace(
+        self, intent: AllowanceIntent, step: ApproveStep | None, unsigned: UnsignedTransaction
+    ) -> SolanaTransaction:
+        """Raise the `TransactionPendingError` that says until about when to wait: nothing can be replaced here."""
+        del intent, step
+        raise await settlement.explain_no_replacement(self._rpc, _solana(unsigned))
+
+    async def settle_cancellation(
+        self,
+        unsigned: UnsignedTransaction,
+        sent: SignedTransaction | SentTransaction,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
+        rivals: Sequence[Rival] = (),
+        unseen_for: float = 0.0,
+    ) -> str:
+        """Raise `InputError`: a transaction here has no nonce that another one could use up; it expires."""
+        del unsigned, timeout, rivals, unseen_for
+        raise InputError(
+            f"There is nothing on {self.chain.title} by which {sent.hash} could be cancelled.",
+            hint="Nothing is lost. Wait until it has landed or has expired, which takes about two minutes.",
+        )
+
+    async def review(
+        self,
+        intent: AllowanceIntent,
+        settlement: Settlement,
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109 - finality that is not reached in time is told, and is no error
+    ) -> Review:
+        """Return whether the chain still holds a settled approval, and what became of it, read at `confirmed`.
+
+        `timeout` seconds are waited for `finalized`. Raises `NodeError` if the node cannot say it.
+        """
+        return await review(self._rpc, self.chain, intent, settlement, timeout)
+
+    async def get_nonce(self, hash_: str) -> int | None:
+        """Return None: a transaction here has no nonce."""
+        del hash_
+        return None
+
+    async def get_time_left(self, unsigned: UnsignedTransaction) -> timedelta | None:
+        """Return about how long a fork can still take this transaction."""
+        return await settlement.get_time_left(self._rpc, _solana(unsigned))
+
     async def find_approval(
-        self, intent: AllowanceIntent, step: ApproveStep, unsigned: UnsignedTransaction
+        self,
+        intent: AllowanceIntent,
+        step: ApproveStep,
+        unsigned: UnsignedTransaction,
+        *,
+        rivals: Sequence[Rival] = (),
     ) -> str | None:
         """Return the newest successful transaction that made this step since it was prepared, or None."""
+        del rivals
         return await settlement.find_approval(self._rpc, intent, step, _solana(unsigned))
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:

@@ -1,13 +1,15 @@
 """From broadcast to proof: waiting for the state of the chain, and naming whatever else happened.
 
 What a node serves of a transaction is read by the one reader that checks its signatures; that it landed, and what the
-token account holds since, is the word of the node. What can never land is told by block height at `finalized` alone.
+token account holds since, is the word of the node. An approval counts at `confirmed`, which a supermajority voted for.
+What failed or can never land is told at `finalized` alone, because another one is made then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chains.errors import (
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from solders.message import VersionedMessage
 
 _BLOCKHASH_LIFETIME: Final = 150  # blocks; MAX_PROCESSING_AGE of the runtime
+_BLOCK_TIME: Final = timedelta(seconds=0.4)  # DEFAULT_MS_PER_SLOT of the runtime
+_BLOCK_NOT_AVAILABLE: Final = -32004  # JSON_RPC_SERVER_ERROR_BLOCK_NOT_AVAILABLE
+_BLOCK_ATTEMPTS: Final = 25
 _RESEND_AFTER: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
@@ -55,7 +60,7 @@ async def settle(
     sent: SignedTransaction | SentTransaction,
     timeout: float,  # noqa: ASYNC109 - the wait ends with an error that names the transaction
 ) -> Settlement:
-    """Wait until the transaction is finalized and the state holds the amount; re-send the same bytes until then.
+    """Wait until the transaction is confirmed and the state holds the amount; re-send the same bytes until then.
 
     `timeout` is in seconds. Raises `TransactionRevertedError`, `TransactionExpiredError` (only once no fork can take it
     any more), `TransactionPendingError` or `UnexpectedAllowanceError`, and `SignatureMismatchError` if a sending wallet
@@ -68,7 +73,7 @@ async def settle(
     retry_at, pause, refusal = clock() + _RESEND_AFTER, _FIRST_PAUSE, ""
     while True:
         _slot, status = await get_status(rpc, sent.hash)
-        if status is not None and status.get("confirmationStatus") == "finalized":
+        if status is not None and _is_settled(status):
             slot = take_slot(status, "slot")
             await _require_success(rpc, unsigned, sent, status.get("err"))
             return await _get_settlement(rpc, chain, intent, step, unsigned, sent.hash, slot)
@@ -80,7 +85,7 @@ async def settle(
         if clock() >= deadline:
             why = f" The node would not take it again: {refusal}" if refusal else ""
             raise TransactionPendingError(
-                f"The transaction is not final after {timeout:g} seconds; it may still take effect.{why}",
+                f"The transaction has not settled within {timeout:g} seconds; it may still take effect.{why}",
                 hint="Nothing is lost: run it again to go on waiting. Do not sign another one meanwhile.",
                 found=refusal or None,
                 transaction_hash=sent.hash,
@@ -123,6 +128,40 @@ async def can_land(rpc: Rpc, unsigned: SolanaTransaction) -> bool:
     """Return whether a fork can still take this transaction: the finalized height has not passed its last one."""
     _slot, height = await _get_final_height(rpc)
     return height <= unsigned.last_valid_block_height
+
+
+async def get_time_left(rpc: Rpc, unsigned: SolanaTransaction) -> timedelta:
+    """Return about how long a fork can still take this transaction, by the block height at `finalized`."""
+    _slot, height = await _get_final_height(rpc)
+    return max(0, unsigned.last_valid_block_height + 1 - height) * _BLOCK_TIME
+
+
+async def explain_no_replacement(rpc: Rpc, unsigned: SolanaTransaction) -> TransactionPendingError:
+    """Return the error that says until about when a transaction can land: no other takes its place."""
+    left = await get_time_left(rpc, unsigned)
+    if left:
+        return TransactionPendingError(
+            f"No other transaction can take the place of one on Solana: this one can land for about "
+            f"{left.total_seconds():.0f} more seconds.",
+            hint=f"Nothing is lost. Wait {left.total_seconds():.0f} seconds, then run it again: it has landed by then, "
+            "or never can and another one is safe.",
+            expected=unsigned.last_valid_block_height,
+        )
+    return TransactionPendingError(
+        "No other transaction can take the place of one on Solana, and this one can land no more; whether it did is "
+        "not known yet.",
+        hint="Nothing is lost. Run it again to go on waiting, which tells what became of it.",
+        expected=unsigned.last_valid_block_height,
+    )
+
+
+def _is_settled(status: dict[str, Any]) -> bool:
+    """Return whether a status is decided: success at `confirmed`, failure at `finalized`.
+
+    A transaction that failed may still succeed in another fork, and what failed is made anew.
+    """
+    level = status.get("confirmationStatus")
+    return level == "finalized" or (level == "confirmed" and status.get("err") is None)
 
 
 async def _last_valid_height(rpc: Rpc, unsigned: SolanaTransaction, sent: SignedTransaction | SentTransaction) -> int:
@@ -172,7 +211,7 @@ async def _get_final_height(rpc: Rpc) -> tuple[int, int]:
 async def _require_success(
     rpc: Rpc, unsigned: SolanaTransaction, sent: SignedTransaction | SentTransaction, error: Any
 ) -> None:
-    """Raise unless a finalized transaction is the approval that was asked for and succeeded.
+    """Raise unless a settled transaction is the approval that was asked for and succeeded.
 
     What a wallet sent by itself is read back, with its signatures checked; of our own bytes we know what they do.
     """
@@ -204,7 +243,7 @@ async def _get_settlement(
     signature: str,
     slot: int,
 ) -> Settlement:
-    accounts = await get_owner_accounts(rpc, chain, intent.token, intent.owner, "finalized", min_slot=slot)
+    accounts = await get_owner_accounts(rpc, chain, intent.token, intent.owner, "confirmed", min_slot=slot)
     state = accounts.to_state(intent.spender)
     # The state is newer than the transaction: part of the allowance may have been spent since. A Solana transaction
     # that succeeded did what its message says, which was checked.
@@ -221,7 +260,7 @@ async def _get_settlement(
         block=state.block,
         allowance=state.allowance,
         fee_paid=await _get_fee_paid(rpc, signature, unsigned.fee),
-        finality="finalized",
+        finality="confirmed",
     )
 
 
@@ -249,9 +288,31 @@ async def _is_newer(rpc: Rpc, landed: Inclusion, unsigned: SolanaTransaction) ->
     """Return whether a transaction was made after `unsigned` was prepared."""
     if str(landed.message.recent_blockhash) == unsigned.blockhash:
         return True
-    config = {"transactionDetails": "none", "rewards": False, "maxSupportedTransactionVersion": 0}
-    height = take(await rpc.request("getBlock", [landed.slot, config]), int, "blockHeight")
-    return height > unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
+    return await _get_height(rpc, landed.slot) > unsigned.last_valid_block_height - _BLOCKHASH_LIFETIME
+
+
+async def _get_height(rpc: Rpc, slot: int) -> int:
+    """Return the block height of a slot; a block that was confirmed just now is not served by every node at once."""
+    config = {
+        "transactionDetails": "none",
+        "rewards": False,
+        "maxSupportedTransactionVersion": 0,
+        "commitment": "confirmed",
+    }
+    for _ in range(_BLOCK_ATTEMPTS):
+        try:
+            block = await rpc.request("getBlock", [slot, config])
+        except RpcError as error:
+            if error.code != _BLOCK_NOT_AVAILABLE:
+                raise
+            block = None
+        if block is not None:
+            return take(block, int, "blockHeight")
+        await asyncio.sleep(_BLOCK_TIME.total_seconds())
+    raise NodeError(
+        f"The node does not serve the block of slot {slot}, which it says is confirmed.",
+        hint="Nothing was lost. Run it again in a minute, or name another node.",
+    )
 
 
 def _makes_approval(message: VersionedMessage, unsigned: SolanaTransaction) -> bool:

@@ -17,9 +17,12 @@ _COMMANDS = {
     "networks": ("delegation.cli.networks", "Show what the platform supports and whether it agrees with the pins."),
     "grant": ("delegation.cli.grant", "Allow the platform to spend up to an amount of one token."),
     "revoke": ("delegation.cli.grant", "Take an allowance back."),
-    "list": ("delegation.cli.journal", "List the delegations of the journal."),
-    "show": ("delegation.cli.journal", "Show one delegation, station by station."),
-    "resume": ("delegation.cli.journal", "Finish a delegation that was stopped midway."),
+    "list": ("delegation.cli.listing", "List the delegations of the journal."),
+    "show": ("delegation.cli.listing", "Show one delegation, station by station."),
+    "resume": ("delegation.cli.resume", "Finish a delegation that was stopped midway, or all of them."),
+    "speed-up": ("delegation.cli.stuck", "Send a stuck transaction again at a higher fee."),
+    "cancel": ("delegation.cli.stuck", "Use up the nonce of a stuck transaction by nothing."),
+    "abandon": ("delegation.cli.stuck", "End a delegation that can do no harm any more."),
     "wallets": ("delegation.cli.wallets", "List the platform's external wallets, or set their priority."),
     "status": ("delegation.cli.status", "Read an allowance from the chain."),
     "verify": ("delegation.cli.verify", "Check on chain what is claimed, or an evidence file without any network."),
@@ -36,7 +39,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - what click passes
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

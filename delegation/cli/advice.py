@@ -33,7 +33,14 @@ def _table(
     session: Session, delegation: Delegation | None
 ) -> tuple[tuple[type[ToolkitError], str | None, Callable[[ToolkitError], str]], ...]:
     """Return the classes of errors, the option that the advice is about, if it is about one, and the advice."""
-    from chains.errors import KeyFileError, NodeError, NoGasError, OtherDelegateError, WrongChainError
+    from chains.errors import (
+        KeyFileError,
+        NodeError,
+        NoGasError,
+        OtherDelegateError,
+        TransactionPendingError,
+        WrongChainError,
+    )
     from delegation.errors import (
         ConflictError,
         FullAccessError,
@@ -44,6 +51,7 @@ def _table(
         OwnerBusyError,
         OwnerMismatchError,
         PinMismatchError,
+        StillHarmfulError,
         UnknownDelegationError,
         UnknownProfileError,
     )
@@ -55,6 +63,21 @@ def _table(
     def platform_disagrees(_: ToolkitError) -> str:
         shown = "" if delegation is None else f" and {session.command('show', delegation.id)}"
         return f"They are shown by: {session.command('wallets')}{shown}"
+
+    def owner_is_busy(error: ToolkitError) -> str:
+        other = str(error.found)
+        finish, give_up = session.command("resume", other), session.command("abandon", other)
+        faster = session.command("speed-up", other)
+        return f"Finish it with: {finish}\nor, if its transaction is stuck: {faster}\nor give it up: {give_up}"
+
+    def transaction_is_stuck(_: ToolkitError) -> str:
+        if delegation is None or delegation.request.network == "solana" or not delegation.in_flight:
+            return ""
+        faster, nothing = session.command("speed-up", delegation.id), session.command("cancel", delegation.id)
+        return f"If it is stuck: {faster}\nor, to take it back: {nothing}"
+
+    def still_harmful(_: ToolkitError) -> str:
+        return "" if delegation is None else f"Where it stands is shown by: {session.command('show', delegation.id)}"
 
     return (
         (NodeError, "--rpc", lambda _: "Another node is named with --rpc."),
@@ -75,7 +98,9 @@ def _table(
         (PinMismatchError, None, pinned_otherwise),
         (ConflictError, None, platform_disagrees),
         (UnknownDelegationError, None, lambda _: f"The list is shown by: {session.command('list')}"),
-        (OwnerBusyError, None, lambda error: f"Finish it with: {session.command('resume', str(error.found))}"),
+        (OwnerBusyError, None, owner_is_busy),
+        (TransactionPendingError, None, transaction_is_stuck),
+        (StillHarmfulError, None, still_harmful),
         (JournalConflictError, None, lambda error: f"See it with: {session.command('show', str(error.found))}"),
     )
 

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from delegation.context import Context
     from delegation.models import DelegationRequest
 
+_NETWORK_HELP = "linea, ethereum, base or solana."
+_CURRENCY_HELP = "The token's symbol, for example usdc."
+_WHAT = (
+    click.option("--network", required=True, help=_NETWORK_HELP),
+    click.option("--currency", required=True, help=_CURRENCY_HELP),
+)
+_WHAT_IF_NOT_ALL = (click.option("--network", help=_NETWORK_HELP), click.option("--currency", help=_CURRENCY_HELP))
 _SHARED = (
-    click.option("--network", required=True, help="linea, ethereum, base or solana."),
-    click.option("--currency", required=True, help="The token's symbol, for example usdc."),
     click.option("--wallet", "wallet_source", help="Key file, or KIND:FILE; by default the profile's wallet."),
     click.option("--owner", help="The owner's address; by default the wallet's. A mismatch stops before signing."),
     click.option("--rpc", "rpc_url", help="The node to use instead of the profile's."),
@@ -28,14 +33,17 @@ _SHARED = (
 )
 
 
-def _shared_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_SHARED):
-        function = option(function)
-    return function
+def _options(*what: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed((*what, *_SHARED)):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @click.command("grant")
-@_shared_options
+@_options(*_WHAT)
 @click.option("--amount", help="In whole tokens, for example 5000 or 0.50.")
 @click.option("--unlimited", is_flag=True, help="Ask by name for the platform's maximum: full access.")
 @click.option("--overwrite-delegate", is_flag=True, help="Solana: replace another delegate of the token account.")
@@ -78,19 +86,42 @@ async def grant_command(
 
 
 @click.command("revoke")
-@_shared_options
+@_options(*_WHAT_IF_NOT_ALL)
+@click.option("--all", "every", is_flag=True, help="Everything in force, by the journal and the pins.")
 @click.option("--chain-only", is_flag=True, help="Revoke on chain from the pins, without the platform.")
 @click.option("--revoke-only", is_flag=True, help="Solana: Revoke alone, which the platform may not notice.")
 @command
 async def revoke_command(
-    session: Session, /, *, chain_only: bool, revoke_only: bool, max_fee: int | None, **shared: Any
+    session: Session, /, *, every: bool, chain_only: bool, revoke_only: bool, max_fee: int | None, **shared: Any
 ) -> int:
-    """Take an allowance back: the chain holds 0 afterwards, and the platform is told."""
+    """Take an allowance back: the chain holds 0 afterwards, and the platform is told.
+
+    A grant that is still on its way is replaced: the revocation takes its nonce (EVM networks), or waits until it has
+    landed or never can (Solana). With --all everything in force is taken back, after one question; one that fails stops
+    no other.
+    """
     from decimal import Decimal
 
     from chains.types import ApproveOptions
+    from delegation.errors import InvalidRequestError
 
     options = ApproveOptions(revoke_only=revoke_only, max_fee_cap=max_fee)
+    if every:
+        from delegation.cli.revoke_all import revoke_all
+
+        without = [f"--{name}" for name in ("currency", "owner", "faucet") if shared.pop(name)]
+        if without or shared.pop("dry_run"):
+            raise InvalidRequestError(
+                f"--all goes without {', '.join(without) or '--dry-run'}.",
+                hint="Only --network narrows it. What would be revoked is shown before you are asked.",
+            )
+        return await revoke_all(session, options=options, chain_only=chain_only, **shared)
+    if shared["network"] is None or shared["currency"] is None:
+        missing = "network" if shared["network"] is None else "currency"
+        raise InvalidRequestError(
+            f"It must be said what to revoke: --{missing} is missing.",
+            hint="Name --network and --currency, or take everything back with --all.",
+        )
     return await _carry(session, {"amount": Decimal(0), "chain_only": chain_only, "options": options}, **shared)
 
 

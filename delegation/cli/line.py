@@ -19,14 +19,16 @@ from delegation.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from contextlib import AbstractAsyncContextManager
 
     from chains.errors import ToolkitError
     from chains.types import Family, SentTransaction, SignedTransaction, UnsignedTransaction, Wallet
-    from delegation.context import Context
+    from delegation.context import Context, Replacement
     from delegation.intents import OutdatedPlan
-    from delegation.models import Delegation, Plan
+    from delegation.models import Approval, Delegation, Plan
     from delegation.profile import Profile
+    from delegation.unfinished import Outcome
 
 _VERDICT_STATUS = {"VERIFIED": DONE, "REFUTED": FAILED, "UNDETERMINED": UNDETERMINED}
 
@@ -62,6 +64,39 @@ def agree_again_on_terminal(session: Session) -> Callable[[OutdatedPlan], None]:
     return agree_again
 
 
+def agree_replacement_on_terminal(session: Session, *, yes: bool) -> Callable[[Replacement], None]:
+    """Return the function that shows what would take the place of a stuck transaction, and asks unless `yes`."""
+
+    def agree_replacement(replacement: Replacement) -> None:
+        if not (session.quiet and yes):
+            session.print_pairs(_replacement_pairs(replacement), to_stderr=True)
+        if not yes:
+            _confirm(session, "Sign and send this?")
+
+    return agree_replacement
+
+
+def _replacement_pairs(replacement: Replacement) -> list[tuple[str, str]]:
+    from chains import get_chain
+    from chains.amounts import format_amount
+    from chains.types import EvmTransaction
+
+    d, old, new = replacement.delegation, replacement.old, replacement.new
+    chain = get_chain(d.request.network)
+
+    def fee(transaction: UnsignedTransaction) -> str:
+        cost = f"{format_amount(transaction.fee.max_cost, chain.native_decimals)} {chain.native_symbol}"
+        if not isinstance(transaction, EvmTransaction):
+            return f"at most {cost}"
+        return f"at most {cost} ({transaction.fee.max_fee_per_gas} wei per gas)"
+
+    what = "nothing: the nonce is used up" if replacement.cancels else "the same approval at a higher fee"
+    pairs = [("Delegation", d.id), ("Replaced by", what)]
+    if isinstance(new, EvmTransaction):
+        pairs.append(("Nonce", f"{new.nonce} of {new.sender} on {chain.title}"))
+    return [*pairs, ("Fee so far", fee(old)), ("New fee", f"{fee(new)}; only one of the two is ever paid")]
+
+
 def _confirm(session: Session, question: str) -> None:
     """Ask a person; raises `DeclinedError` on a no, and `NobodyAskedError` if nobody is there."""
     from delegation.errors import DeclinedError
@@ -84,7 +119,26 @@ def open_session_context(
         progress=session.progress,
         agree=agree_on_terminal(session, yes=yes),
         agree_again=agree_again_on_terminal(session),
+        agree_replacement=agree_replacement_on_terminal(session, yes=yes),
     )
+
+
+def open_owners_context(
+    session: Session,
+    profile: Profile,
+    delegation: Delegation,
+    *,
+    wallet_source: str | None,
+    rpc_url: str | None,
+    yes: bool,
+) -> AbstractAsyncContextManager[Context]:
+    """Return the context that carries a delegation of the journal on; its wallet is loaded once it has to sign."""
+    request = delegation.request
+    chain = profile.chain(request.network)
+    wallet = OwnersWallet(
+        request.owner, chain.family, lambda: session.load_wallet(profile, chain.family, wallet_source)
+    )
+    return open_session_context(session, profile, chain.name, wallet=wallet, rpc_url=rpc_url, yes=yes)
 
 
 class OwnersWallet:
@@ -114,14 +168,20 @@ class OwnersWallet:
         return wallet
 
 
-async def carry_and_report(session: Session, /, delegation: Delegation, context: Context) -> int:
-    """Carry a delegation as far as it goes, print it, and return the exit status."""
+async def carry_and_report(
+    session: Session,
+    /,
+    delegation: Delegation,
+    context: Context,
+    work: Callable[[Delegation, Context], Awaitable[Delegation]] | None = None,
+) -> int:
+    """Carry a delegation as far as it goes, or do other work with it, print it, and return the exit status."""
     from chains.errors import ToolkitError
     from delegation.errors import DeclinedError
     from delegation.flow import carry
 
     try:
-        finished = await carry(delegation, context)
+        finished = await (work or carry)(delegation, context)
     except ToolkitError as error:
         return _report_stop(session, error, _last_saved(delegation, context))
     except asyncio.CancelledError:
@@ -133,12 +193,30 @@ async def carry_and_report(session: Session, /, delegation: Delegation, context:
         session.print_document(finished.public_document())
     else:
         session.print_pairs(delegation_pairs(session, finished))
-    if finished.verification is None:
-        return STOPPED_MIDWAY
-    if finished.verification.verdict == "UNDETERMINED":
+    if finished.verification is not None and finished.verification.verdict == "UNDETERMINED":
         again = session.command("resume", finished.id)
         session.insist(f"Not everything could be checked now; check again with: {again}")
-    return _VERDICT_STATUS[finished.verification.verdict]
+    return status_of(finished)
+
+
+def status_of(d: Delegation) -> int:
+    """Return the exit status of a command that left a delegation like this."""
+    if d.unfinished:
+        return STOPPED_MIDWAY
+    return DONE if d.verification is None else _VERDICT_STATUS[d.verification.verdict]
+
+
+def tell_outcome(session: Session, outcome: Outcome) -> None:
+    """Tell in a line what carrying one of many delegations came to, and in more what stopped it."""
+    d = outcome.delegation
+    session.progress.pause()
+    ended = d.ended.kind if d.ended is not None else "" if d.verification is None else d.verification.verdict
+    request = f"{d.request.amount:f} {d.request.currency.upper()} on {d.request.network}"
+    words = f"{d.id}  {request}: {ended or f'stopped at the {d.station}'}"
+    if outcome.error is None or d.ended is not None:
+        session.insist(words if d.ended is None else f"{words}. {d.ended.reason}")
+        return
+    tell_error(session, outcome.error, d, outcome=words, as_document=False)
 
 
 def _last_saved(delegation: Delegation, context: Context) -> Delegation | None:
@@ -163,6 +241,9 @@ def _report_stop(session: Session, error: ToolkitError, saved: Delegation | None
 
 def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     """Return a delegation as (label, words), station by station."""
+    from chains.amounts import format_amount
+    from delegation.lifecycle import MEANINGS
+
     request = d.request
     pairs = [
         ("Delegation", d.id),
@@ -171,21 +252,38 @@ def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     if d.plan is not None:
         pairs.append(("Spender", d.plan.spender))
     for approval in d.approvals:
-        settlement = approval.settlement
-        state = "not signed yet" if approval.hash is None else f"{approval.hash} (waiting)"
-        if settlement is not None:
-            state = f"{settlement.hash} ({settlement.finality}, block {settlement.block.number})"
-        pairs.append(("Approval", state))
-        pairs += [("Discarded", dead) for dead in approval.discarded]
+        pairs += _approval_pairs(approval)
     if d.ownership is not None:
         pairs.append(("Ownership", f"signed ({d.ownership.scheme})"))
     if d.submission is not None:
         pairs.append(("Submission", d.submission.outcome or "the answer was lost; resume asks the platform"))
     if d.verification is not None:
         pairs.append(("Verification", d.verification.verdict))
+        if d.verification.state is not None and d.plan is not None and d.verification.allowance is not None:
+            left = format_amount(d.verification.allowance, d.plan.token.decimals)
+            pairs.append(("  now", f"{d.verification.state}: {left} {request.currency.upper()} may be spent"))
         pairs += [(f"  {finding.rule}", f"{finding.verdict}: {finding.message}") for finding in d.verification.findings]
-    if d.failure is not None:
-        pairs.append(("Failed", d.failure.reason))
+    if d.ended is not None:
+        pairs.append((d.ended.kind.capitalize(), d.ended.reason))
     if d.unfinished:
+        pairs.append(("State", MEANINGS[d.state]))
         pairs.append(("Next", f"{d.station}; finish it with: {session.command('resume', d.id)}"))
     return pairs
+
+
+def _approval_pairs(approval: Approval) -> list[tuple[str, str]]:
+    settlement = approval.settlement
+    if settlement is not None:
+        state = f"{settlement.hash} ({settlement.finality}, block {settlement.block.number})"
+    elif approval.sent is not None:
+        what = "cancels its nonce; waiting" if approval.cancelling else "waiting"
+        state = f"{approval.sent.hash} ({what})"
+    else:
+        state = "a wallet was asked for it" if approval.handed_over else "not signed yet"
+    pairs = [("Approval", state)]
+    if approval.another_nonce is not None:
+        pairs.append(("  nonce", f"the wallet took {approval.another_nonce}, so that it replaces nothing"))
+    if settlement is None:
+        hashes = [rival.hash or "a transaction whose hash is not known" for rival in approval.rivals]
+        pairs += [("  or instead", f"{hash_} (the same nonce)") for hash_ in hashes]
+    return [*pairs, *(("  discarded", dead) for dead in approval.discarded)]

@@ -63,6 +63,17 @@ class Session:
             return None
         return load_profile(self.profile_name)
 
+    def load_delegation(self, profile: Profile, delegation_id: str) -> Delegation:
+        """Return a delegation of the profile's journal, by its id or the beginning of its id."""
+        from delegation.journal import open_journal
+        from delegation.profile import journal_location
+
+        journal = open_journal(journal_location(profile))
+        try:
+            return journal.load(delegation_id)
+        finally:
+            journal.close()
+
     def load_wallet(self, profile: Profile, family: Family, source: str | None) -> EvmKeyWallet | SolanaKeyWallet:
         """Return the wallet named by --wallet, or else the profile's; a keystore's password is asked for."""
         return self.open_wallet(profile.default_wallet(family) if source is None else source, family)
@@ -241,20 +252,27 @@ def exit_status(error: ToolkitError) -> int:
 
 
 def tell_error(
-    session: Session, error: ToolkitError, delegation: Delegation | None = None, *, outcome: str = ""
+    session: Session,
+    error: ToolkitError,
+    delegation: Delegation | None = None,
+    *,
+    outcome: str = "",
+    as_document: bool = True,
 ) -> None:
-    """Tell what happened, whose fault it is and what to do now; as a document on stdout with --json.
+    """Tell what happened, whose fault it is and what to do now; with --json also `as_document` on stdout.
 
     `delegation` is what the journal holds of it, `outcome` how far it went: the last thing that is said.
     """
     from delegation.cli.advice import advise
+    from delegation.errors import DelegationEndedError, StillHarmfulError
 
     hint = "\n".join(part for part in (error.hint, advise(session, error, delegation), outcome) if part)
     # Hashes of transactions look like keys: they are shown, except where what is quoted is what a person typed.
-    shown = hide_secrets if exit_status(error) == BAD_INPUT else str
+    quotes = exit_status(error) == BAD_INPUT and not isinstance(error, (DelegationEndedError, StillHarmfulError))
+    shown = hide_secrets if quotes else str
     message = shown(error.message)
     session.insist(f"Error: {message}" + (f"\n{hint}" if hint else ""))
-    if session.as_json:
+    if session.as_json and as_document:
         session.print_document(
             {
                 "error": {

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from random import random
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from chains.http import open_http_client
+from chains.http import open_http_client, retry_pause
 from chains.types import Family
 from delegation.errors import (
     GatewayError,
@@ -34,6 +35,7 @@ from delegation.gateway.models import (
 from delegation.models import DelegationToken, Proof, Region, utc_now
 
 _READ_ATTEMPTS: Final = 3
+# Seconds; what the platform asks for beyond them is for the caller to wait for.
 _LONGEST_PAUSE: Final = 20.0
 # As the platform documents it: a token lives about ten minutes and can be used once.
 _TOKEN_LIFE: Final = timedelta(minutes=10)
@@ -44,8 +46,9 @@ class Gateway:
     """One user's access to one platform host and region.
 
     `timeout` is in seconds for one request; `token_timeout` is longer because the platform's faucet waits up to ten
-    seconds for its own transaction. `requests` counts the requests made. Raises `InvalidRequestError` for a base URL
-    that is not https, except on this very machine, and for keys that no header can hold.
+    seconds for its own transaction. `requests` counts the requests made. `chance` gives numbers from 0 to 1, which
+    spread the pauses before another attempt. Raises `InvalidRequestError` for a base URL that is not https, except on
+    this very machine, and for keys that no header can hold.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Gateway:
         timeout: float = 15.0,
         token_timeout: float = 30.0,
         now: Callable[[], datetime] = utc_now,
+        chance: Callable[[], float] = random,
     ) -> None:
         parts = _check_base_url(base_url)
         _check_secret("client key", client_key)
@@ -70,6 +74,7 @@ class Gateway:
         self._timeout = timeout
         self._token_timeout = token_timeout
         self._now = now
+        self._chance = chance
         self._client = open_http_client(
             base_url,
             # A proxy of the environment must not see what goes unencrypted to this machine.
@@ -126,10 +131,9 @@ class Gateway:
         answer = await self._send("POST", path, json=proof.wire())
         if answer.status == 429:
             limited = error_from(answer, what, secrets)
-            pause = _pause(limited.retry_after, attempt=1)
-            if pause is None:
+            if _asks_for_too_long(limited):
                 raise limited
-            await asyncio.sleep(pause)
+            await asyncio.sleep(retry_pause(1, limited.retry_after, self._chance))
             answer = await self._send("POST", path, json=proof.wire())
         if not answer.succeeded:
             raise error_from(answer, what, secrets)
@@ -205,10 +209,10 @@ class Gateway:
                 if answer.succeeded:
                     return answer
                 error = error_from(answer, what, self._secrets)
-            pause = _pause(error.retry_after, attempt)
-            if attempt == _READ_ATTEMPTS or error.status not in {None, 429, 502, 503, 504} or pause is None:
+            passing = error.status in {None, 429, 502, 503, 504} and not _asks_for_too_long(error)
+            if attempt == _READ_ATTEMPTS or not passing:
                 raise error
-            await asyncio.sleep(pause)
+            await asyncio.sleep(retry_pause(attempt, error.retry_after, self._chance))
             attempt += 1
 
     async def _send(self, method: str, path: str, *, seconds: float | None = None, **arguments: Any) -> Answer:
@@ -287,12 +291,8 @@ def _check_secret(name: str, value: str) -> None:
         )
 
 
-def _pause(retry_after: float | None, attempt: int) -> float | None:
-    """Return the seconds to wait before the next attempt, or None if the platform asks for too many to wait here."""
-    if retry_after is None:
-        # Seconds to sleep, which are the only floats here: amounts are Decimal.
-        return 0.25 * (1 << attempt)
-    return retry_after if retry_after <= _LONGEST_PAUSE else None
+def _asks_for_too_long(error: GatewayError) -> bool:
+    return error.retry_after is not None and error.retry_after > _LONGEST_PAUSE
 
 
 def _read_expiry(said: Any, now: datetime) -> datetime:

@@ -23,13 +23,14 @@ _TIP: Final = 100_000_000
 
 @dataclass(slots=True)
 class EvmNetwork:
-    """A running EVM network. `rpc_url` is what users are given; we ourselves ask the node behind it by `rpc`.
+    """A running EVM network. `rpc_url` is what users are given; the node behind it, at `node_url`, we ask by `rpc`.
 
     `deployer` is an unlocked account of the node: it owns the tokens, so it can mint, pause and block.
     """
 
     name: str
     chain_id: int
+    node_url: str
     rpc_url: str
     rpc: HttpRpc
     deployer: str
@@ -121,7 +122,7 @@ async def open_evm_network(
             "DelegationContract", "constructor(address,address[])", treasury.address, [operator.address]
         )
         spender = await _deploy(rpc, deployer, creation)
-        return EvmNetwork(name, chain_id, rpc_url, rpc, deployer, operator, faucet, tokens, spender)
+        return EvmNetwork(name, chain_id, node_url, rpc_url, rpc, deployer, operator, faucet, tokens, spender)
     except BaseException:
         await rpc.aclose()
         raise

@@ -28,7 +28,8 @@ def profile_of(document: SandboxDocument, *, journal: Path, wallets: dict[Family
             access_token=document.gateway.access_token,
         ),
         networks={
-            name: NetworkSettings(rpc_url=network.rpc_url, genesis_hash=network.genesis_hash)
+            # Its nodes mine only what is sent to them, so that no block would ever lie on the last approval.
+            name: NetworkSettings(rpc_url=network.rpc_url, genesis_hash=network.genesis_hash, settle_depth=1)
             for name, network in document.networks.items()
         },
         wallets=wallets or {},

@@ -14,17 +14,22 @@ async def get_finality(rpc: Rpc, chain: Chain, block: Block) -> tuple[str, Findi
 
     Linea's nodes know no `safe`; its `finalized` is a block whose proof Ethereum has accepted and finalised.
     """
-    is_linea = chain.name.startswith("linea")
-    words = {"finalized": "hard"} if is_linea else {"finalized": "finalized", "safe": "safe"}
+    tags, lowest = levels_of(chain)
     missing = []
-    for tag, level in words.items():
+    for tag, level in tags.items():
         reached = await _number_of(rpc, tag)
         if reached is None:
             missing.append(tag)
         elif block.number <= reached:
             return level, _describe(level, block, missing)
-    level = "soft" if is_linea else "included"
-    return level, _describe(level, block, missing)
+    return lowest, _describe(lowest, block, missing)
+
+
+def levels_of(chain: Chain) -> tuple[dict[str, str], str]:
+    """Return the level for which each block tag stands, the highest first, and that of a block before all of them."""
+    if chain.name.startswith("linea"):
+        return {"finalized": "hard"}, "soft"
+    return {"finalized": "finalized", "safe": "safe"}, "included"
 
 
 async def _number_of(rpc: Rpc, tag: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from delegation.sandbox.platform.chain_solana import SolanaChain
 from delegation.sandbox.platform.context import Context
 from delegation.sandbox.platform.errors import ChainUnavailableError, Refused
 from delegation.sandbox.platform.misbehaviour import MisbehaviourMiddleware
+from delegation.sandbox.platform.sharing import SharedReading
 from delegation.sandbox.platform.state import PlatformState
 from delegation.sandbox.world import PlatformWorld
 
@@ -72,18 +74,22 @@ def build_app(world: PlatformWorld) -> Starlette:
         name: EvmChain(network) if network.family == "evm" else SolanaChain(network)
         for name, network in world.networks.items()
     }
-    app.state.context = Context(PlatformState(world), chains)
+    state = PlatformState(world)
+    wallet_list = SharedReading(partial(wallets.read_external_wallets, state, chains))
+    app.state.context = Context(state, chains, wallet_list)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    chains = cast(Context, app.state.context).chains.values()
+    context = cast(Context, app.state.context)
+    chains = context.chains.values()
     # The first proof should not have to wait for the imports.
     connecting = asyncio.gather(*(chain.connect() for chain in chains))
     try:
         yield
     finally:
+        await context.wallet_list.aclose()
         await connecting
         await asyncio.gather(*(chain.aclose() for chain in chains))
 

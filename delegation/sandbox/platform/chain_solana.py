@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from delegation.sandbox.platform.errors import ChainUnavailableError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _ATA_PROGRAM = "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"
 _POLL_SECONDS = 0.1
+# What getMultipleAccounts takes in one request.
+_MOST_ACCOUNTS = 100
 
 
 class SolanaChain:
@@ -45,7 +48,7 @@ class SolanaChain:
     async def get_token_program(self, mint: str) -> str:
         """Return the program that owns the mint: SPL Token or Token-2022."""
         if mint not in self._token_programs:
-            account = await self._get_account(mint)
+            (account,) = await self._get_accounts([mint])
             if account is None:
                 raise ChainUnavailableError(f"the mint {mint} is not on the chain")
             self._token_programs[mint] = account["owner"]
@@ -59,11 +62,16 @@ class SolanaChain:
         seeds = [bytes(Pubkey.from_string(owner)), bytes(program), bytes(Pubkey.from_string(mint))]
         return Pubkey.find_program_address(seeds, Pubkey.from_string(_ATA_PROGRAM))[0]
 
-    async def get_balance_and_allowance(self, asset: WorldToken, owner: str) -> tuple[int, int]:
-        """Return the owner's balance and what the platform's delegate may still take, in base units."""
+    async def get_balances_and_allowances(self, wallets: Sequence[tuple[WorldToken, str]]) -> list[tuple[int, int]]:
+        """Return each owner's balance and what the platform's delegate may still take of it, in base units."""
+        addresses = [str(await self.get_token_account_address(asset.address, owner)) for asset, owner in wallets]
+        parts = [addresses[start : start + _MOST_ACCOUNTS] for start in range(0, len(addresses), _MOST_ACCOUNTS)]
+        found = await asyncio.gather(*(self._get_accounts(part) for part in parts))
+        return [self._read_token_account(account) for accounts in found for account in accounts]
+
+    def _read_token_account(self, account: dict[str, Any] | None) -> tuple[int, int]:
         from solders.pubkey import Pubkey
 
-        account = await self._get_account(str(await self.get_token_account_address(asset.address, owner)))
         if account is None:
             return 0, 0
         data = base64.b64decode(account["data"][0])
@@ -103,10 +111,11 @@ class SolanaChain:
         if self._http is not None:
             await self._http.aclose()
 
-    async def _get_account(self, address: str) -> dict[str, Any] | None:
-        answer = await self._ask("getAccountInfo", address, {"encoding": "base64", "commitment": "confirmed"})
-        account: dict[str, Any] | None = answer["value"]
-        return account
+    async def _get_accounts(self, addresses: Sequence[str]) -> list[dict[str, Any] | None]:
+        options = {"encoding": "base64", "commitment": "confirmed"}
+        answer = await self._ask("getMultipleAccounts", addresses, options)
+        accounts: list[dict[str, Any] | None] = answer["value"]
+        return accounts
 
     async def _ask(self, method: str, *params: object) -> Any:
         import httpx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +13,28 @@ from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.chain_solana import SolanaChain
 from delegation.sandbox.platform.errors import Refused
 from delegation.sandbox.platform.misbehaviour import Misbehaviour
+from delegation.sandbox.platform.sharing import SharedReading
 from delegation.sandbox.platform.state import PlatformState
+
+Chains = Mapping[str, EvmChain | SolanaChain]
+"""The chains by the names of their networks."""
+
+
+_JUDGED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The one platform that an application serves; `chains` is keyed by network name."""
+    """The one platform that an application serves; `wallet_list` reads the list of external wallets.
+
+    `judging` bounds how many proofs are judged at once: of many that come together the first are answered early,
+    while all at once would all be answered late, when their senders have given up.
+    """
 
     state: PlatformState
-    chains: Mapping[str, EvmChain | SolanaChain]
+    chains: Chains
+    wallet_list: SharedReading[list[dict[str, str]]]
+    judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_JUDGED_AT_ONCE))
     misbehaviours: list[Misbehaviour] = field(default_factory=list)
 
     @staticmethod

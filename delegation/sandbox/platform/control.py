@@ -75,7 +75,7 @@ async def delete_faucet(request: Request) -> Response:
 
 
 async def delete_wallets(request: Request) -> Response:
-    """DELETE /sandbox/wallets: forget every wallet; the list is read from the chains, so a long one is slow"""
+    """DELETE /sandbox/wallets: forget every wallet"""
     Context.of(request).state.wallets.clear()
     return JSONResponse({"success": True})
 

@@ -82,7 +82,8 @@ async def _post_approval(request: Request, family: str) -> Response:
     opinions: list[Verdict] = []
     try:
         body = await read_json(request)
-        await _judge(context, body, family, opinions)
+        async with context.judging:
+            await _judge(context, body, family, opinions)
     except Refused as refusal:
         status, message = refusal.status, refusal.message
     except ChainUnavailableError:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.servers import hang_up
 
 _MESSAGES = {
     400: "Bad request",
@@ -95,10 +96,10 @@ class MisbehaviourMiddleware:
             return
         await asyncio.sleep(wrong.delay)
         if wrong.drop:
-            await _close(receive, send)
+            await hang_up(receive, send)
         elif wrong.lose_answer:
             await self._app(scope, receive, _forget)
-            await _close(receive, send)
+            await hang_up(receive, send)
         elif wrong.status is not None:
             await _answer(wrong, wrong.status)(scope, receive, send)
         else:
@@ -123,11 +124,3 @@ def _answer(wrong: Misbehaviour, status: int) -> Response:
 
 async def _forget(message: Message) -> None:
     del message
-
-
-async def _close(receive: Receive, send: Send) -> None:
-    # ASGI has no way to hang up without an answer. `send` of uvicorn is a method of the object that holds the
-    # connection; once the server has noticed the end of it, it expects no answer and logs nothing.
-    send.__self__.transport.close()  # type: ignore[attr-defined]
-    while (await receive())["type"] != "http.disconnect":
-        pass

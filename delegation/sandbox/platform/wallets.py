@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from delegation.sandbox.platform.context import Context, read_json
+from delegation.sandbox.platform.context import Chains, Context, read_json
 from delegation.sandbox.platform.errors import Refused
-from delegation.sandbox.platform.state import RegisteredWallet
+from delegation.sandbox.platform.state import PlatformState, RegisteredWallet
 
 
 async def get_user(request: Request) -> Response:
@@ -29,8 +31,21 @@ async def get_user(request: Request) -> Response:
 
 async def get_external_wallets(request: Request) -> Response:
     """GET /v1/wallet/external"""
-    context = Context.of(request)
-    return JSONResponse(await asyncio.gather(*(_show(context, row) for row in context.state.wallets)))
+    return JSONResponse(await Context.of(request).wallet_list.get())
+
+
+async def read_external_wallets(state: PlatformState, chains: Chains) -> list[dict[str, str]]:
+    """Return the rows of the list, first registered first, with what the chains hold now.
+
+    Each network is asked for all of its wallets at once. Raises `ChainUnavailableError`.
+    """
+    rows = tuple(state.wallets)
+    by_network: defaultdict[str, list[RegisteredWallet]] = defaultdict(list)
+    for row in rows:
+        by_network[row.network].append(row)
+    shown = await asyncio.gather(*(_show(state, chains, name, own) for name, own in by_network.items()))
+    found = {row.id: view for views in shown for row, view in views}
+    return [found[row.id] for row in rows]
 
 
 async def get_priorities(request: Request) -> Response:
@@ -68,16 +83,24 @@ async def put_priorities(request: Request) -> Response:
     return JSONResponse({"success": True})
 
 
-async def _show(context: Context, row: RegisteredWallet) -> dict[str, str]:
-    asset = context.state.world.networks[row.network].tokens[row.currency]
-    balance, allowance = await context.chains[row.network].get_balance_and_allowance(asset, row.address)
-    return {
-        "address": row.address,
-        "currency": row.currency,
-        "balance": format_human_units(balance, asset.decimals),
-        "allowance": format_human_units(allowance, asset.decimals),
-        "network": row.network,
-    }
+async def _show(
+    state: PlatformState, chains: Chains, network: str, rows: Sequence[RegisteredWallet]
+) -> list[tuple[RegisteredWallet, dict[str, str]]]:
+    tokens = state.world.networks[network].tokens
+    held = await chains[network].get_balances_and_allowances([(tokens[row.currency], row.address) for row in rows])
+    return [
+        (
+            row,
+            {
+                "address": row.address,
+                "currency": row.currency,
+                "balance": format_human_units(balance, tokens[row.currency].decimals),
+                "allowance": format_human_units(allowance, tokens[row.currency].decimals),
+                "network": row.network,
+            },
+        )
+        for row, (balance, allowance) in zip(rows, held, strict=True)
+    ]
 
 
 def format_human_units(amount: int, decimals: int) -> str:

@@ -1,0 +1,41 @@
+"""Looking again at what has settled: a block can leave the chain, and an allowance in it was then never given."""
+
+from __future__ import annotations
+
+from chains.types import Review
+from delegation.approval import RENEWED
+from delegation.context import Context
+from delegation.models import Delegation, filled
+from delegation.plan import intent_of
+
+
+async def look_again(
+    d: Delegation,
+    context: Context,
+    *,
+    timeout: float = 0.0,  # noqa: ASYNC109 - how long to wait for finality, which is no error
+) -> tuple[Delegation, Review | None]:
+    """Return the delegation as it stands now, and what its last step that took effect is worth.
+
+    What the chain does not hold any more is on its way again: the bytes that were signed are sent once more, and the
+    platform, unless it was told of this very transaction, is told anew. The review is None if no step has settled.
+    `timeout` is how many seconds to wait for a finality that the network has yet to reach (Solana). Raises `NodeError`
+    where a node cannot say it.
+    """
+    approvals = list(d.approvals)
+    review = None
+    for index in reversed(range(len(approvals))):
+        settlement = approvals[index].settlement
+        if settlement is None:
+            continue
+        intent = intent_of(d.request, filled(d.plan, "plan"))
+        review = await context.node.review(intent, settlement, timeout=timeout)
+        if review.canonical:
+            break
+        context.progress("approval", f"the block that held {settlement.hash} is not part of the chain any more")
+        approvals[index] = approvals[index].model_copy(update={"settlement": None})
+        review = None
+    if tuple(approvals) == d.approvals:
+        return d, review
+    stations = {"verification": None} if d.told else RENEWED
+    return context.keep(d, "lose", approvals=tuple(approvals), **stations), None
