@@ -6,7 +6,8 @@ A new thing that a user can do is one function here and one line in `ACTIONS`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from chains.errors import RpcError, ToolkitError
@@ -14,7 +15,9 @@ from delegation.approval import discard_request
 from delegation.context import Context
 from delegation.flow import carry, new_delegation
 from delegation.models import Delegation, DelegationRequest
+from delegation.replacement import cancel, speed_up
 from delegation.signing import answer, awaiting
+from delegation.unfinished import carry_all
 
 from .clock import StuckError
 from .faults import CrashError, Process
@@ -45,7 +48,9 @@ async def carry_on(
     world.watch.tell(f"{process.name}: {what} {d.id} ({d.request.amount} {d.request.currency}, at {d.station})")
     try:
         done = await step(d, world.open_context(process, d.request.network, owner, wallet=wallet))
-    except CrashError:
+    except (CrashError, BaseExceptionGroup) as error:
+        if isinstance(error, BaseExceptionGroup) and error.split(CrashError)[1] is not None:
+            raise
         stay.outcome = "crashed"
         # Long enough that everything else of the dead process has died as well.
         await asyncio.sleep(30)
@@ -136,7 +141,7 @@ async def carry_by_hand(world: World, process: Process, owner: Owner, d: Delegat
 
 def _answering(given: str) -> Step:
     async def step(d: Delegation, context: Context) -> Delegation:
-        return answer(d, context.journal, given)
+        return answer(d, context.journal, given, now=context.now)
 
     return step
 
@@ -169,6 +174,73 @@ async def resume_at_once(world: World, process: Process) -> None:
 async def ask_at_once(world: World, process: Process) -> None:
     """Ask for two things at the same time, in two processes."""
     await asyncio.gather(*(ask_for(world, one) for one in world.processes))
+
+
+async def speed_up_one(world: World, process: Process) -> None:
+    """Replace something in flight by the same at a higher fee, then wait for it."""
+    await _replace(world, process, "speed up", speed_up)
+
+
+async def cancel_one(world: World, process: Process) -> None:
+    """Use up the nonce of something in flight by nothing."""
+    await _replace(world, process, "cancel", cancel)
+
+
+async def _replace(world: World, process: Process, what: str, step: Step) -> None:
+    in_flight = [d for d in world.known() if d.in_flight]
+    if not in_flight:
+        return
+    d = world.load(world.rng.choice(in_flight).id)
+    replaced = await carry_on(world, process, world.owner_of(d), d, what, step)
+    if replaced is not None and replaced.unfinished:
+        await carry_on(world, process, world.owner_of(d), replaced, "resume")
+
+
+async def rush(world: World, process: Process) -> None:
+    """Ask for something, and before long speed it up, cancel it or revoke it, in another process."""
+    other = next(one for one in world.processes if one is not process)
+
+    async def later() -> None:
+        await asyncio.sleep(40 * world.rng.random())
+        await world.rng.choice((speed_up_one, cancel_one, revoke_one))(world, other)
+
+    await asyncio.gather(ask_for(world, process), later())
+
+
+async def revoke_one(world: World, process: Process) -> None:
+    """Take back an allowance, of something in flight if there is any."""
+    known = world.known()
+    wanted = [d for d in known if d.in_flight] or known
+    if not wanted:
+        return
+    given = world.rng.choice(wanted).request
+    request = given.model_copy(update={"amount": human(0), "chain_only": world.rng.random() < 0.3})
+    owner = next(one for one in world.owners if world.address(one, given.network) == given.owner)
+    d = new_delegation(request, world.open_context(process, given.network, owner)).model_copy(
+        update={"id": world.new_id()}
+    )
+    await carry_on(world, process, owner, d, "revoke")
+
+
+async def resume_everything(world: World, process: Process) -> None:
+    """Resume everything that is unfinished in one go, as a program at night does."""
+
+    @asynccontextmanager
+    async def open_for(d: Delegation) -> AsyncIterator[Context]:
+        CARRIED.set(d.id)
+        stay = Stay("resume among all", d.id, process.name, world.loop.time(), calm=not world.faults.on)
+        world.stays.append(stay)
+        yield world.open_context(process, d.request.network, world.owner_of(d))
+        stay.ended = world.loop.time()
+
+    async def step(d: Delegation, context: Context) -> Delegation:
+        await carry_all(context.journal, open_for, at_once=2)
+        return context.journal.load(d.id)
+
+    known = world.known()
+    if known:
+        d = world.load(known[0].id)
+        await carry_on(world, process, world.owner_of(d), d, "resume everything with", step)
 
 
 async def use_another_app(world: World, process: Process) -> None:
@@ -222,4 +294,9 @@ ACTIONS: Final[tuple[tuple[int, Action], ...]] = (
     (1, ask_by_hand),
     (1, resume_by_hand),
     (1, give_up_request),
+    (1, speed_up_one),
+    (1, cancel_one),
+    (1, revoke_one),
+    (2, rush),
+    (1, resume_everything),
 )

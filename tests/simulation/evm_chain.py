@@ -30,6 +30,7 @@ NATIVE_BALANCE: Final = 10**19
 FIRST: Final = 20_000_000
 """The number of the oldest block that is a block of its own; before it nothing ever happened."""
 
+_TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _APPROVE: Final = bytes.fromhex("095ea7b3")
 _ALLOWANCE: Final = bytes.fromhex("dd62ed3e")
 _BALANCE_OF: Final = bytes.fromhex("70a08231")
@@ -498,11 +499,7 @@ class EvmChain:
                 found += [
                     log
                     for log in _show_receipt((block, index))["logs"]
-                    if log["address"].lower() == wanted["address"].lower()
-                    and all(
-                        given is None or given == seen
-                        for given, seen in zip(wanted["topics"], log["topics"], strict=False)
-                    )
+                    if log["address"].lower() == wanted["address"].lower() and _match(wanted["topics"], log["topics"])
                 ]
         return found
 
@@ -688,25 +685,43 @@ def _show_transaction(chain: EvmChain, transaction: Transaction, place: tuple[Bl
     }
 
 
+def _logged(transaction: Transaction) -> list[tuple[str, str, tuple[str, str], int]]:
+    """Return address, topic, accounts and amount of what a successful transaction logs."""
+    data = transaction.data
+    if transaction.approval is not None:
+        spender, amount = transaction.approval
+        return [(transaction.to, APPROVAL_TOPIC, (transaction.sender, spender), amount)]
+    if data[:4] == SPEND:
+        token, owner, amount = "0x" + data[16:36].hex(), "0x" + data[48:68].hex(), int.from_bytes(data[68:100])
+        return [(token, _TRANSFER_TOPIC, (owner, transaction.to), amount)]
+    return []
+
+
+def _match(wanted: Sequence[Any], topics: Sequence[str]) -> bool:
+    """Return whether the topics of a log are those of a filter: one, one of several, or any."""
+    return len(wanted) <= len(topics) and all(
+        given is None or (topic in given if isinstance(given, list) else topic == given)
+        for given, topic in zip(wanted, topics, strict=False)
+    )
+
+
 def _show_receipt(place: tuple[Block, int]) -> dict[str, Any]:
     block, index = place
     transaction, succeeded = block.transactions[index], block.succeeded[index]
-    logs = []
-    approval = transaction.approval
-    if succeeded and approval is not None:
-        logs.append(
-            {
-                "address": transaction.to,
-                "topics": [APPROVAL_TOPIC, *("0x" + "00" * 12 + who[2:] for who in (transaction.sender, approval[0]))],
-                "data": "0x" + approval[1].to_bytes(32).hex(),
-                "blockHash": block.hash,
-                "blockNumber": hex(block.number),
-                "transactionHash": transaction.hash,
-                "transactionIndex": hex(index),
-                "logIndex": hex(index),
-                "removed": False,
-            }
-        )
+    logs = [
+        {
+            "address": address,
+            "topics": [topic, *("0x" + "00" * 12 + account[2:] for account in accounts)],
+            "data": "0x" + amount.to_bytes(32).hex(),
+            "blockHash": block.hash,
+            "blockNumber": hex(block.number),
+            "transactionHash": transaction.hash,
+            "transactionIndex": hex(index),
+            "logIndex": hex(index),
+            "removed": False,
+        }
+        for address, topic, accounts, amount in (_logged(transaction) if succeeded else ())
+    ]
     return {
         "type": "0x2",
         "transactionHash": transaction.hash,

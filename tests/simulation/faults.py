@@ -59,6 +59,12 @@ class Process:
         self.name = name
         self.alive = True
         self.dies_in: int | None = None
+        self.leases = 0
+
+    def name_holder(self) -> str:
+        """Return a name for one lease of this process."""
+        self.leases += 1
+        return f"{self.name}, {self.leases}"
 
     def step(self) -> None:
         """Go one step on; raises `CrashError` if the process dies at it, or is dead."""

@@ -19,6 +19,7 @@ from chains.errors import (
 )
 from delegation.cli.session import exit_status
 from delegation.errors import ConflictError, DeclinedError, GatewayError, RejectedError
+from delegation.lifecycle import TRANSITIONS
 from delegation.models import Delegation
 
 from .wallets import EVM_KEYS, LostAnswerError
@@ -243,23 +244,20 @@ def _judge_verified(world: World, d: Delegation) -> None:
 
 def find_illegal(before: Delegation | None, after: Delegation) -> str | None:
     """Return what is not legal in a saved delegation, or in the step from what was saved before it; None if all is."""
-    settled = [approval.settlement is not None for approval in after.approvals]
+    if after.contradiction:
+        return after.contradiction
     if any(approval.under_way and approval.unsigned is None for approval in after.approvals):
         return "something is on its way and nobody knows what was to be signed"
-    if sorted(settled, reverse=True) != settled:
-        return "a later step settled before an earlier one"
-    if after.told and not (all(settled) and after.proof is not None and after.ownership is not None):
+    if after.told and not (after.proof is not None and after.ownership is not None):
         return "told without a proof"
-    if after.verification is not None and not (all(settled) and (after.told or after.request.chain_only)):
-        return "verified without having been told"
-    if after.failure is not None and after.in_flight:
-        return "failed while something is on its way"
+    if after.state == "failed" and any(approval.sent is not None for approval in after.approvals):
+        return "failed, which is for what was never signed, with something signed"
     return None if before is None else _find_illegal_step(before, after)
 
 
 def _find_illegal_step(before: Delegation, after: Delegation) -> str | None:
     if after.revision != before.revision + 1:
         return f"revision {after.revision} follows {before.revision}"
-    if before.failure is not None:
-        return "something that was over came back"
+    if after.state not in {state for (one, _), state in TRANSITIONS.items() if one == before.state}:
+        return f"{after.state} follows {before.state}"
     return None if before.request == after.request else "the request changed"

@@ -282,10 +282,18 @@ class SolanaChain:
         seen = _view(slot, params[1])
         found = [one for one in self.landed.values() if params[0] in {one.source, one.owner} and one.slot <= seen]
         found.sort(key=lambda one: -one.slot)
+        names = [one.hash for one in found]
+        if params[1].get("before") in names:
+            found = found[names.index(params[1]["before"]) + 1 :]
+        elif params[1].get("until") in names:
+            found = found[: names.index(params[1]["until"])]
         return [
             {"signature": one.hash, "slot": one.slot, "err": None, "memo": None, "confirmationStatus": "confirmed"}
             for one in found[: params[1].get("limit", 1_000)]
         ]
+
+    def _first_block(self, params: list[Any], slot: int) -> int:
+        return FIRST - 10_000
 
     def _block(self, params: list[Any], slot: int) -> Any:
         return {
@@ -351,6 +359,7 @@ _METHODS: Final[dict[str, Callable[[SolanaChain, list[Any], int], Any]]] = {
     "getTransaction": SolanaChain._transaction,
     "getSignaturesForAddress": SolanaChain._signatures,
     "getBlock": SolanaChain._block,
+    "getFirstAvailableBlock": SolanaChain._first_block,
 }
 
 

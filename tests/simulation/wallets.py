@@ -48,7 +48,7 @@ class LostAnswerError(Exception):
 
 
 async def ask_person(rng: Any, process: Process, refuses: float, slow: float) -> None:
-    """Wait for a person to say yes: mostly seconds, with the chance `slow` longer than a token of the platform lives."""
+    """Wait for a person to say yes: mostly seconds, with the chance `slow` longer than the platform's token lives."""
     drawn = rng.random()
     await asyncio.sleep(650.0 if drawn < slow else 0.2 + 4 * drawn**2)
     process.step()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from random import Random
+from threading import RLock
 from typing import Any, Final
 
 import httpx
@@ -18,17 +20,18 @@ import delegation.gateway.client as gateway_client
 from chains import get_chain
 from chains.evm.node import EvmNode
 from chains.solana.node import SolanaNode
-from delegation.context import Context, StatementTerms
-from delegation.databases import Rows, SqliteDatabase
+from delegation.context import Context, Replacement, StatementTerms
+from delegation.databases import Rows, SqliteDatabase, Statement
 from delegation.errors import DeclinedError
 from delegation.gateway.client import Gateway
 from delegation.intents import OutdatedPlan
 from delegation.journal import Journal
+from delegation.leases import BEAT
 from delegation.models import Delegation, Plan
 
 from .clock import StuckError, VirtualLoop
 from .evm_chain import GWEI, EvmChain, Temper
-from .faults import Faults, Process
+from .faults import CrashError, Faults, Process
 from .platform import Habits, Platform
 from .solana_chain import SolanaChain, SolanaTemper, account_of
 from .wallets import CARRIED, EVM_KEYS, SOLANA_KEYS, EvmWallet, Ledger, Owner, SolanaWallet, sign_spend
@@ -89,6 +92,10 @@ class Watch:
         self.unclear_posts: list[bytes] = []
         self.judge_saved: Callable[[Delegation | None, Delegation], None] = lambda before, after: None
 
+    def date(self) -> datetime:
+        """Return the virtual time as a date."""
+        return self._loop.now()
+
     def tell(self, words: str) -> None:
         """Note an event with its virtual time."""
         if self.verbose:
@@ -145,6 +152,17 @@ class ProcessDatabase:
         self._process.step()
         return rows
 
+    def run_all(self, statements: Sequence[Statement]) -> bool:
+        self._process.step()
+        done = self._inner.run_all(statements)
+        if done:
+            for _, values in statements:
+                self._watch.documents[values["id"]] = values["document"]
+        return done
+
+    def get_time(self) -> datetime:
+        return self._watch.date()
+
     def get_version(self) -> int:
         return self._inner.get_version()
 
@@ -161,16 +179,43 @@ class ProcessDatabase:
 class WatchedJournal(Journal):
     """The journal, each of whose saves is looked at."""
 
-    def __init__(self, database: Any, process: Process, watch: Watch) -> None:
-        super().__init__(database)
+    def __init__(self, database: Any, process: Process, watch: Watch, heart: VirtualHeart) -> None:
+        super().__init__(database, heart=heart, name=process.name_holder)
         self._process, self._watch = process, watch
 
-    def save(self, delegation: Delegation) -> Delegation:
-        saved = super().save(delegation)
-        self._watch.judge_saved(self._watch.versions.get(saved.id), saved)
-        self._watch.versions[saved.id] = saved
+    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
+        saved = super().save(delegation, ending=ending)
+        for one in (*(each.model_copy(update={"revision": each.revision + 1}) for each in ending), saved):
+            self._watch.judge_saved(self._watch.versions.get(one.id), one)
+            self._watch.versions[one.id] = one
         self._process.step()
         return saved
+
+
+class VirtualHeart:
+    """Renews the leases of one process on the virtual clock, while the process lives."""
+
+    def __init__(self, loop: VirtualLoop, process: Process) -> None:
+        self._loop, self._process = loop, process
+
+    def start(self, beat: Callable[[], None]) -> Callable[[], None]:
+        """Begin to call `beat`, and return what ends it."""
+        stopped = False
+
+        def tick() -> None:
+            if stopped or not self._process.alive:
+                return
+            with suppress(CrashError):
+                beat()
+            timers.append(self._loop.call_later(BEAT.total_seconds(), tick))
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            timers[-1].cancel()
+
+        timers = [self._loop.call_later(BEAT.total_seconds(), tick)]
+        return stop
 
 
 class _MemoryDatabase(SqliteDatabase):
@@ -178,6 +223,7 @@ class _MemoryDatabase(SqliteDatabase):
 
     def __init__(self, image: bytes | None) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._turn = RLock()
         if image is not None:
             self._connection.deserialize(image)
 
@@ -205,6 +251,7 @@ class World:
         self.rng = rng = Random(seed)
         self.loop = VirtualLoop()
         self.watch = Watch(self.loop, verbose=verbose)
+        self.loop.set_exception_handler(self._hear_stray)
         self.ledger = Ledger()
         self.faults = Faults(rng, rng.choice((0.0, 0.05, 0.05, 0.3)))
         self.crashes = rng.choice((0.0, 0.1, 0.3))
@@ -268,6 +315,12 @@ class World:
             chain, temper, self.faults, rng, self.loop.time, SOLANA_SPENDER, addresses, missing, self.watch.tell
         )
 
+    def _hear_stray(self, loop: Any, told: dict[str, Any]) -> None:
+        """What nobody waited for: the questions of a dead process end so, and nothing else may."""
+        error = told.get("exception")
+        if not isinstance(error, CrashError):
+            self.watch.violate(0, f"{told['message']}: {error!r}")
+
     def _draw_temper(self, network: str) -> Temper:
         rng = self.rng
         interval, base_fee, base_fee_moves, tip, tip_moves = _NETWORKS[network]
@@ -318,11 +371,12 @@ class World:
         return Context(
             gateway=self._gateways[process.name],
             node=SolanaNode(chain.chain, rpc) if network == "solana" else EvmNode(chain.chain, rpc),
-            journal=WatchedJournal(ProcessDatabase(self._database, process, self.watch), process, self.watch),
+            journal=self.open_journal(process),
             terms=TERMS,
             wallet=self._open_wallet(process, network, owner) if wallet else None,
             agree=self._agree,
             agree_again=self._agree_again,
+            agree_replacement=self._agree_replacement,
             progress=hear,
             now=self.loop.now,
             settle_timeout=120.0,
@@ -351,13 +405,21 @@ class World:
             raise DeclinedError("The plan was not agreed to again.", hint="Nothing was signed.")
         self.watch.tell(f"agreed to again: {outdated.reason}")
 
+    def _agree_replacement(self, replacement: Replacement) -> None:
+        """Agree to a replacement."""
+
+    def open_journal(self, process: Process) -> WatchedJournal:
+        """Return the journal as one process has it."""
+        heart = VirtualHeart(self.loop, process)
+        return WatchedJournal(ProcessDatabase(self._database, process, self.watch), process, self.watch, heart)
+
     def new_id(self) -> str:
         """Return an id for a delegation, from the seed as everything is."""
         return f"{self.rng.getrandbits(48):012x}"
 
     def delegations(self) -> tuple[Delegation, ...]:
         """Return what the journal holds, the oldest first."""
-        return Journal(ProcessDatabase(self._database, Process("reader"), self.watch)).list()
+        return Journal(self._database).list()
 
     def known(self) -> list[Delegation]:
         """Return what was saved last of each delegation, the oldest first, without reading the journal."""
@@ -365,7 +427,7 @@ class World:
 
     def load(self, delegation_id: str) -> Delegation:
         """Return what the journal holds of one delegation."""
-        return Journal(ProcessDatabase(self._database, Process("reader"), self.watch)).load(delegation_id)
+        return Journal(self._database).load(delegation_id)
 
     def address(self, owner: Owner, network: str) -> str:
         """Return an owner's address on a network."""
