@@ -78,16 +78,23 @@ def draw_request(world: World, process: Process) -> tuple[Owner, Delegation]:
     rng = world.rng
     owner = rng.choice(world.owners)
     network = rng.choice(list(world.chains))
-    amount = rng.choice(_AMOUNTS)
+    amount, currency = rng.choice(_AMOUNTS), rng.choice(("usdc", "usdc", "usdt"))
     request = DelegationRequest(
         network=network,
-        currency=rng.choice(("usdc", "usdc", "usdt")),
+        currency=currency,
         amount=human(amount),
         owner=world.address(owner, network),
-        chain_only=amount == 0 and rng.random() < 0.3,
+        chain_only=amount == 0 and _is_pinned(world, network, currency) and rng.random() < 0.5,
     )
     d = new_delegation(request, world.open_context(process, network, owner)).model_copy(update={"id": world.new_id()})
     return owner, d
+
+
+def _is_pinned(world: World, network: str, currency: str) -> bool:
+    """Return whether a plan was agreed to before, so that a revocation can leave the platform out."""
+    return any(
+        d.plan is not None and (d.request.network, d.request.currency) == (network, currency) for d in world.known()
+    )
 
 
 async def ask_for(world: World, process: Process) -> None:
@@ -214,7 +221,12 @@ async def revoke_one(world: World, process: Process) -> None:
     if not wanted:
         return
     given = world.rng.choice(wanted).request
-    request = given.model_copy(update={"amount": human(0), "chain_only": world.rng.random() < 0.3})
+    request = given.model_copy(
+        update={
+            "amount": human(0),
+            "chain_only": _is_pinned(world, given.network, given.currency) and world.rng.random() < 0.3,
+        }
+    )
     owner = next(one for one in world.owners if world.address(one, given.network) == given.owner)
     d = new_delegation(request, world.open_context(process, given.network, owner)).model_copy(
         update={"id": world.new_id()}

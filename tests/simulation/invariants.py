@@ -18,15 +18,15 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from delegation.cli.session import exit_status
-from delegation.errors import ConflictError, DeclinedError, GatewayError, RejectedError
-from delegation.lifecycle import TRANSITIONS
+from delegation.errors import ConflictError, DeclinedError, GatewayError, IllegalTransitionError, RejectedError
+from delegation.lifecycle import states_before
 from delegation.models import Delegation
 
 from .wallets import EVM_KEYS, LostAnswerError
 from .world import ACCESS_TOKEN, CLIENT_KEY, World
 
 SENTENCES: Final = {
-    0: "Every error is one of ours.",
+    0: "Every error is one of ours, and none says that it is a fault of this toolkit.",
     1: "There is at most one live approval per intent.",
     2: "Bytes are saved before they are sent, and attempts before they are made.",
     3: "Told if and only if exactly one proof of this transaction was accepted.",
@@ -53,9 +53,9 @@ def check_all(world: World) -> None:
 
 
 def check_typed(world: World, delegations: tuple[Delegation, ...]) -> None:
-    """Every error is one of ours."""
+    """Every error is one of ours, and none says that it is a fault of this toolkit."""
     for stay in world.stays:
-        if stay.outcome.startswith("untyped"):
+        if stay.outcome.startswith("untyped") or isinstance(stay.error, IllegalTransitionError):
             world.watch.violate(0, f"{stay.what} {stay.delegation} ended with {stay.error!r}")
 
 
@@ -89,18 +89,16 @@ def check_told(world: World, delegations: tuple[Delegation, ...]) -> None:
     unclear = b"\n".join(world.watch.unclear_posts).decode()
     for d in delegations:
         settlement = d.approvals[-1].settlement if d.approvals else None
-        if settlement is None:
-            if d.told:
-                world.watch.violate(3, f"{d.id} says that it was told, and has no settled approval")
-            continue
-        accepted = [proof for proof in world.platform.accepted if proof.tx_hash == settlement.hash]
+        # What left the chain after it was told of is on its way again, and stays told.
+        hash_ = d.proof.tx_hash if d.told and d.proof is not None else settlement.hash if settlement else None
+        accepted = [proof for proof in world.platform.accepted if proof.tx_hash == hash_]
         if d.told and not accepted:
-            world.watch.violate(3, f"{d.id} says that it was told, and no proof of {settlement.hash} was accepted")
-        if accepted and not d.told and not d.unfinished:
+            world.watch.violate(3, f"{d.id} says that it was told, and no proof of {hash_} was accepted")
+        if accepted and not d.told and d.state == "done":
             world.watch.violate(3, f"{d.id} was accepted and does not say so")
         in_one_era = len(accepted) - len({proof.era for proof in accepted})
-        if in_one_era and settlement.hash not in unclear:
-            world.watch.violate(3, f"{d.id}: {len(accepted)} proofs of {settlement.hash} were accepted")
+        if in_one_era and str(hash_) not in unclear:
+            world.watch.violate(3, f"{d.id}: {len(accepted)} proofs of {hash_} were accepted")
 
 
 def check_newest(world: World, delegations: tuple[Delegation, ...]) -> None:
@@ -238,8 +236,6 @@ def _judge_verified(world: World, d: Delegation) -> None:
                 5,
                 f"{d.id} says that block {verification.block.number} holds {verification.allowance}: it holds {held}",
             )
-        if verification.allowance > plan.amount:
-            world.watch.violate(5, f"{d.id} is VERIFIED, and the chain holds {verification.allowance}, which is more")
 
 
 def find_illegal(before: Delegation | None, after: Delegation) -> str | None:
@@ -258,6 +254,6 @@ def find_illegal(before: Delegation | None, after: Delegation) -> str | None:
 def _find_illegal_step(before: Delegation, after: Delegation) -> str | None:
     if after.revision != before.revision + 1:
         return f"revision {after.revision} follows {before.revision}"
-    if after.state not in {state for (one, _), state in TRANSITIONS.items() if one == before.state}:
+    if before.state not in states_before(after.state):
         return f"{after.state} follows {before.state}"
     return None if before.request == after.request else "the request changed"

@@ -352,7 +352,7 @@ class World:
     def _open_gateway(self, process: Process) -> Gateway:
         door = PlatformDoor(self.platform, process, self.faults, self.watch)
         with _client_over(door, real_http=self._real_http):
-            return Gateway(BASE_URL, CLIENT_KEY, ACCESS_TOKEN, now=self.loop.now)
+            return Gateway(BASE_URL, CLIENT_KEY, ACCESS_TOKEN, now=self.loop.now, chance=self.rng.random)
 
     def open_context(self, process: Process, network: str, owner: Owner, *, wallet: bool = True) -> Context:
         """Return what one process needs to carry delegations of an owner on a network."""
