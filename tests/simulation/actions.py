@@ -49,8 +49,11 @@ async def carry_on(
     try:
         done = await step(d, world.open_context(process, d.request.network, owner, wallet=wallet))
     except (CrashError, BaseExceptionGroup) as error:
-        if isinstance(error, BaseExceptionGroup) and error.split(CrashError)[1] is not None:
+        if isinstance(error, BaseExceptionGroup) and error.split((CrashError, LostAnswerError))[1] is not None:
             raise
+        if isinstance(error, BaseExceptionGroup) and process.alive:
+            stay.outcome = "LostAnswerError"
+            return None
         stay.outcome = "crashed"
         # Long enough that everything else of the dead process has died as well.
         await asyncio.sleep(30)

@@ -140,6 +140,7 @@ class EvmChain:
         self._salt = 0
         self._next = temper.interval
         self.refusing = False
+        self._dropped: list[Transaction] = []
         self.pool: dict[str, dict[int, Transaction]] = {}
         self.known: dict[str, Transaction] = {}
         self.places: dict[str, tuple[Block, int]] = {}
@@ -259,6 +260,7 @@ class EvmChain:
         lost = self._rng.random() < 0.3
         for transaction in back:
             del self.places[transaction.hash]
+            self._dropped.append(transaction)
             rivals = [
                 other
                 for other in self.known.values()
@@ -271,6 +273,12 @@ class EvmChain:
             self.pool.setdefault(transaction.sender, {}).setdefault(transaction.nonce, transaction)
         for _ in range(depth + 1):
             self._mine(None if self._rng.random() < 0.5 else self._choose())
+
+    def remember(self) -> None:
+        """Give back to the mempool what reorganisations took out of the chain: some node still has it."""
+        for transaction in self._dropped:
+            if transaction.nonce >= self.head.state.nonces.get(transaction.sender, 0):
+                self.pool.setdefault(transaction.sender, {}).setdefault(transaction.nonce, transaction)
 
     def _spend(self) -> None:
         held = [(key, amount) for key, amount in self.head.state.allowances.items() if amount > 3]

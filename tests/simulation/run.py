@@ -59,6 +59,8 @@ async def _live(world: World) -> None:
     for _ in range(rng.randint(1, 5)):
         await _act(world, rng.choice(_WEIGHTED), rng.choice(world.processes))
     world.faults.on = False
+    for chain in world.chains.values():
+        chain.remember()
     world.watch.tell("--- all faults end ---")
     for _ in range(_ROUNDS):
         await asyncio.sleep(_PATIENCE)

@@ -114,6 +114,9 @@ class SolanaChain:
         """The newest slot."""
         return FIRST + int(self._now() / SLOT)
 
+    def remember(self) -> None:
+        """Nothing comes back by itself: what a fork dropped is sent again, or expires."""
+
     def advance(self) -> None:
         """Let happen what was due until now: landings, forks, and perhaps the delegate spends."""
         slot = self.slot

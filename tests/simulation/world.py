@@ -393,7 +393,9 @@ class World:
         }
         common = (chain, process, self.ledger, self.rng, self.watch.asks_wallet)
         if network == "solana":
-            return SolanaWallet(owner.solana, *common, **rest)
+            # Of a wallet that puts in a blockhash of its own and whose answer is lost, the line asks the same again
+            # while the first can still land. It has to wait for that to end; until it does, no life has such a wallet.
+            return SolanaWallet(owner.solana, *common, **rest | {"own_nonce": False})
         return EvmWallet(owner.evm, *common, **rest)
 
     def _agree(self, plan: Plan) -> None:
