@@ -48,24 +48,14 @@ async def carry_on(
     world.watch.tell(f"{process.name}: {what} {d.id} ({d.request.amount} {d.request.currency}, at {d.station})")
     try:
         done = await step(d, world.open_context(process, d.request.network, owner, wallet=wallet))
-    except (CrashError, BaseExceptionGroup) as error:
-        if isinstance(error, BaseExceptionGroup) and error.split((CrashError, LostAnswerError))[1] is not None:
-            raise
-        if isinstance(error, BaseExceptionGroup) and process.alive:
-            stay.outcome = "LostAnswerError"
-            return None
-        stay.outcome = "crashed"
-        # Long enough that everything else of the dead process has died as well.
-        await asyncio.sleep(30)
-        process.restart()
-        return None
-    except (ToolkitError, LostAnswerError) as error:
-        stay.outcome, stay.error = type(error).__name__, error
-        return None
     except StuckError:
         raise
-    except Exception as error:  # noqa: BLE001 - that there is none is an invariant
-        stay.outcome, stay.error = f"untyped {type(error).__name__}", error
+    except BaseException as error:  # noqa: BLE001 - what it may be is an invariant
+        stay.outcome, stay.error = _describe_end(error)
+        if stay.outcome == "crashed":
+            # Long enough that everything else of the dead process has died as well.
+            await asyncio.sleep(30)
+            process.restart()
         return None
     else:
         stay.outcome = done.station
@@ -74,6 +64,17 @@ async def carry_on(
         stay.ended = world.loop.time()
         world.watch.tell(f"{process.name}: {what} {d.id} ended: {stay.outcome} {stay.error or ''}")
         CARRIED.reset(token)
+
+
+def _describe_end(error: BaseException) -> tuple[str, BaseException | None]:
+    """Return how a call ended, and the error that says why; one that is none of ours has a name of its own."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, CrashError):
+        return "crashed", None
+    if isinstance(error, (ToolkitError, LostAnswerError)):
+        return type(error).__name__, error
+    return f"untyped {type(error).__name__}", error
 
 
 def draw_request(world: World, process: Process) -> tuple[Owner, Delegation]:
@@ -243,7 +244,8 @@ async def resume_everything(world: World, process: Process) -> None:
     @asynccontextmanager
     async def open_for(d: Delegation) -> AsyncIterator[Context]:
         CARRIED.set(d.id)
-        stay = Stay("resume among all", d.id, process.name, world.loop.time(), calm=not world.faults.on)
+        stay = Stay("resume among all", d.id, process.name, world.loop.time(), outcome="carried among all")
+        stay.calm = not world.faults.on
         world.stays.append(stay)
         yield world.open_context(process, d.request.network, world.owner_of(d))
         stay.ended = world.loop.time()

@@ -63,7 +63,7 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
     """There is at most one live approval per intent.
 
     The same approval twice is one too many, unless something else changed the allowance between the two, so that the
-    owner was asked again.
+    owner was asked again. Nothing allowed twice is nothing.
     """
     for d in delegations:
         if d.plan is None:
@@ -77,7 +77,7 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
                 continue
             if made.amount in seen:
                 world.watch.violate(1, f"{d.id} approved {made.amount} twice, the second time by {transaction.hash}")
-            if not disturbed:
+            if made.amount and not disturbed:
                 seen.add(made.amount)
 
 
@@ -94,7 +94,7 @@ def check_told(world: World, delegations: tuple[Delegation, ...]) -> None:
         accepted = [proof for proof in world.platform.accepted if proof.tx_hash == hash_]
         if d.told and not accepted:
             world.watch.violate(3, f"{d.id} says that it was told, and no proof of {hash_} was accepted")
-        if accepted and not d.told and d.state == "done":
+        if accepted and not d.told and d.state == "done" and not d.request.chain_only:
             world.watch.violate(3, f"{d.id} was accepted and does not say so")
         in_one_era = len(accepted) - len({proof.era for proof in accepted})
         if in_one_era and str(hash_) not in unclear:
@@ -211,7 +211,7 @@ def judge_saved(world: World) -> Callable[[Delegation | None, Delegation], None]
             if old != settled:
                 world.settled_at[after.id] = world.loop.time()
         if after.verification is not None and (before is None or before.verification != after.verification):
-            world.done_at[after.id] = world.loop.time()
+            world.done_at[after.id] = _verifying_since(world, after) or world.loop.time()
             if after.verification.verdict == "VERIFIED":
                 _judge_verified(world, after)
 
@@ -225,7 +225,7 @@ def _judge_verified(world: World, d: Delegation) -> None:
     assert settlement is not None
     assert verification is not None
     chain = world.chains[d.request.network]
-    since = next((stay.verifying_since for stay in reversed(world.stays) if stay.delegation == d.id), None)
+    since = _verifying_since(world, d)
     lost_at = chain.lost_at(settlement)
     if lost_at is not None and (since is None or lost_at < since):
         world.watch.violate(
@@ -240,6 +240,11 @@ def _judge_verified(world: World, d: Delegation) -> None:
                 5,
                 f"{d.id} says that block {verification.block.number} holds {verification.allowance}: it holds {held}",
             )
+
+
+def _verifying_since(world: World, d: Delegation) -> float | None:
+    """Return when the process that verifies a delegation began to look."""
+    return next((stay.verifying_since for stay in reversed(world.stays) if stay.delegation == d.id), None)
 
 
 def find_illegal(before: Delegation | None, after: Delegation) -> str | None:

@@ -12,17 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import chains.evm.node as evm_node
+import chains.evm.nonces as evm_nonces
+import chains.evm.replacement as evm_replacement
 import chains.evm.settlement as evm_settlement
 import chains.solana.settlement as solana_settlement
+import chains.solana.verify.review as solana_review
 import delegation.approval as approval
 import delegation.flow as flow
 import delegation.submission as submission
-import delegation.verify as verify
 from chains.errors import NodeError, ToolkitError
-from chains.types import EvmFee, SignedTransaction, Wallet
+from chains.evm.watch import Watch
+from chains.types import EvmFee, Settlement, SignedTransaction, Wallet
 from delegation.context import Context
 from delegation.journal import Journal
-from delegation.models import Delegation, filled
+from delegation.leases import Lease
+from delegation.lifecycle import Event
+from delegation.models import Approval, Delegation, filled
 
 from . import invariants
 from .run import Life, run_seed
@@ -76,35 +81,43 @@ def _send_before_save() -> AbstractContextManager[None]:
 def _post_without_saving() -> AbstractContextManager[None]:
     original = Context.keep
 
-    def keep(self: Context, d: Delegation, **stations: Any) -> Delegation:
-        attempt = stations.get("submission")
-        if attempt is not None and attempt.outcome is None:
-            return d.model_copy(update=stations)
-        return original(self, d, **stations)
+    def keep(self: Context, d: Delegation, event: Event, **stations: Any) -> Delegation:
+        return d.model_copy(update=stations) if event == "offer" else original(self, d, event, **stations)
 
     return _swapped(Context, "keep", keep)
 
 
 def _ask_before_saving() -> AbstractContextManager[None]:
-    original = approval._keep_approval
+    original = approval.keep_approval
 
-    def keep(d: Delegation, index: int, context: Context, **changes: Any) -> Delegation:
-        if changes.get("handed_over"):
+    def keep(d: Delegation, index: int, context: Context, event: Event, **changes: Any) -> Delegation:
+        if event == "hand_out":
             approvals = list(d.approvals)
             approvals[index] = approvals[index].model_copy(update=changes)
             return d.model_copy(update={"approvals": tuple(approvals)})
-        return original(d, index, context, **changes)
+        return original(d, index, context, event, **changes)
 
-    return _swapped(approval, "_keep_approval", keep)
+    return _swapped(approval, "keep_approval", keep)
 
 
 def _replaced_not_forgotten() -> AbstractContextManager[None]:
-    return _swapped(approval, "_forget", lambda d, index, context, *, judged: d)
+    def forget(
+        d: Delegation, index: int, context: Context, *, judged: bool, lost_to: tuple[str, ...] = ()
+    ) -> Delegation:
+        return d
+
+    return _swapped(approval, "_forget", forget)
 
 
 def _discarded_not_remembered() -> AbstractContextManager[None]:
     original = approval._forget
-    return _swapped(approval, "_forget", lambda d, index, context, *, judged: original(d, index, context, judged=False))
+
+    def forget(
+        d: Delegation, index: int, context: Context, *, judged: bool, lost_to: tuple[str, ...] = ()
+    ) -> Delegation:
+        return original(d, index, context, judged=False, lost_to=lost_to)
+
+    return _swapped(approval, "_forget", forget)
 
 
 def _nonce_too_high() -> AbstractContextManager[None]:
@@ -117,41 +130,94 @@ def _nonce_too_high() -> AbstractContextManager[None]:
 
 
 def _receipt_not_read() -> AbstractContextManager[None]:
-    original = evm_settlement._read_settlement
+    original = evm_settlement._Approval.judge
 
-    async def read(rpc: Any, intent: Any, step: Any, unsigned: Any, hash_: str, receipt: Any, *, reported: bool) -> Any:
+    async def judge(self: Any, landed: Any) -> Any:
         try:
-            return await original(rpc, intent, step, unsigned, hash_, receipt, reported=reported)
+            return await original(self, landed)
         except NodeError:
             raise
         except ToolkitError:
-            block = evm_settlement.Block(int(receipt["blockNumber"], 16), receipt["blockHash"])
-            return evm_settlement.Settlement(hash_, block, step.amount, 0, "included")
+            return Settlement(landed.hash, landed.block, self.step.amount, 0, "included")
 
-    return _swapped(evm_settlement, "_read_settlement", read)
+    return _swapped(evm_settlement._Approval, "judge", judge)
+
+
+def _depth_ignored() -> AbstractContextManager[None]:
+    original = evm_settlement.settle
+
+    async def settle(rpc: Any, depth: int, *rest: Any, **more: Any) -> Any:
+        return await original(rpc, 1, *rest, **more)
+
+    return _swapped(evm_settlement, "settle", settle)
+
+
+def _reorganisation_not_seen() -> AbstractContextManager[None]:
+    async def canonical(rpc: Any, settlement: Any) -> bool:
+        return True
+
+    return _swapped(evm_node, "is_still_canonical", canonical)
+
+
+def _fork_not_seen() -> AbstractContextManager[None]:
+    original = solana_review._get_level
+
+    async def level(rpc: Any, signature: str) -> str:
+        return await original(rpc, signature) or "finalized"
+
+    return _swapped(solana_review, "_get_level", level)
+
+
+def _rivals_forgotten() -> AbstractContextManager[None]:
+    return _swapped(Approval, "rivals", property(lambda self: ()))
+
+
+def _fee_not_raised() -> AbstractContextManager[None]:
+    return _swapped(evm_replacement, "_raise", lambda old, now, policy, cap: old)
+
+
+def _replaced_not_superseded() -> AbstractContextManager[None]:
+    original = approval.keep
+
+    def keep(journal: Any, d: Delegation, event: Event, *, ending: Any = (), **stations: Any) -> Delegation:
+        return original(journal, d, event, **stations)
+
+    return _swapped(approval, "keep", keep)
+
+
+def _cancelled_too_early() -> AbstractContextManager[None]:
+    async def settle(d: Delegation, index: int, context: Context) -> Delegation:
+        return approval.cancelled(d, context, "It was sent.")
+
+    return _swapped(approval, "_settle_cancellation", settle)
+
+
+def _lease_not_released() -> AbstractContextManager[None]:
+    return _swapped(Lease, "release", lambda self: None)
+
+
+def _lease_not_respected() -> AbstractContextManager[None]:
+    original = Journal._take
+    return _swapped(Journal, "_take", lambda self, lease, *, force: original(self, lease, force=True))
+
+
+def _lease_not_renewed() -> AbstractContextManager[None]:
+    return _swapped(Journal, "renew_lease", lambda self, lease: True)
 
 
 def _token_kept() -> AbstractContextManager[None]:
-    original = submission.renew
-
-    def renew(d: Delegation) -> Delegation:
-        return original(d).model_copy(update={"delegation_token": d.delegation_token})
-
-    return _swapped(submission, "renew", renew)
+    kept = {name: value for name, value in submission.RENEWED.items() if name != "delegation_token"}
+    return _swapped(submission, "RENEWED", kept)
 
 
 def _list_believed() -> AbstractContextManager[None]:
-    original = submission._ask_before_repeating
+    original = submission._require_same_asset
 
-    async def ask(d: Delegation, context: Context) -> Delegation:
-        return await original(_not_listed(d), context)
+    async def require(d: Delegation, context: Context) -> bool:
+        await original(d, context)
+        return False
 
-    return _swapped(submission, "_ask_before_repeating", ask)
-
-
-def _not_listed(d: Delegation) -> Delegation:
-    plan = filled(d.plan, "plan")
-    return d.model_copy(update={"plan": plan.model_copy(update={"listed": False})})
+    return _swapped(submission, "_require_same_asset", require)
 
 
 def _no_headroom() -> AbstractContextManager[None]:
@@ -167,9 +233,9 @@ def _no_headroom() -> AbstractContextManager[None]:
 def _conflict_ignored() -> AbstractContextManager[None]:
     original = Journal.save
 
-    def save(self: Journal, d: Delegation) -> Delegation:
+    def save(self: Journal, d: Delegation, *, ending: Any = ()) -> Delegation:
         rows = self._ask("SELECT revision FROM delegations WHERE id = :id", {"id": d.id})
-        return original(self, d.model_copy(update={"revision": rows[0][0]}) if rows else d)
+        return original(self, d.model_copy(update={"revision": rows[0][0]}) if rows else d, ending=ending)
 
     return _swapped(Journal, "save", save)
 
@@ -214,7 +280,7 @@ def _made_not_found() -> AbstractContextManager[None]:
     async def find(*args: Any) -> None:
         return None
 
-    return _swapped(evm_settlement, "find_approval", find)
+    return _swapped(evm_nonces, "find_approval", find)
 
 
 def _made_not_found_on_solana() -> AbstractContextManager[None]:
@@ -245,22 +311,13 @@ def _token_told() -> AbstractContextManager[None]:
     return _swapped(submission, "_take_token", take)
 
 
-def _verified_anything() -> AbstractContextManager[None]:
-    original = verify._finding
-
-    def find(rule: str, agrees: bool, message: str, *, expected: str, found: str | None) -> Any:
-        return original(rule, True, message, expected=expected, found=found)
-
-    return _swapped(verify, "_finding", find)
-
-
 def _endless_wait() -> AbstractContextManager[None]:
-    original = evm_settlement.settle
+    original = Watch.wait
 
-    async def settle(rpc: Any, intent: Any, step: Any, unsigned: Any, sent: Any, timeout: float) -> Any:  # noqa: ASYNC109
-        return await original(rpc, intent, step, unsigned, sent, 100 * timeout)
+    async def wait(self: Any, judge: Any, timeout: float) -> Any:  # noqa: ASYNC109
+        return await original(self, judge, 100 * timeout)
 
-    return _swapped(evm_settlement, "settle", settle)
+    return _swapped(Watch, "wait", wait)
 
 
 def _unanswered_is_no() -> AbstractContextManager[None]:
@@ -272,16 +329,6 @@ def _acceptance_assumed() -> AbstractContextManager[None]:
         return submission._accepted(d, context, "already_accepted", None)
 
     return _swapped(submission, "_ask_before_repeating", ask)
-
-
-def _revert_untyped() -> AbstractContextManager[None]:
-    original = evm_settlement._revert_reason
-
-    async def reason(*args: Any) -> str:
-        await original(*args)
-        raise KeyError("reason")
-
-    return _swapped(evm_settlement, "_revert_reason", reason)
 
 
 BUGS: Final = (
@@ -304,11 +351,19 @@ BUGS: Final = (
     Bug("what a sending wallet made on Solana is not looked for", _made_not_found_on_solana),
     Bug("a Solana transaction is taken for expired too early", _expired_too_early),
     Bug("a token is told in the progress", _token_told),
-    Bug("every finding is a yes", _verified_anything),
     Bug("a wait has no end", _endless_wait),
     Bug("what was not answered is a no", _unanswered_is_no),
     Bug("a lost answer is taken for a yes", _acceptance_assumed),
-    Bug("a reverted transaction ends in a KeyError", _revert_untyped),
+    Bug("a block that is not deep enough settles", _depth_ignored),
+    Bug("a reorganisation is not looked at", _reorganisation_not_seen),
+    Bug("a fork of Solana is not looked at", _fork_not_seen),
+    Bug("what was replaced is not followed any more", _rivals_forgotten),
+    Bug("the fee of a replacement is not raised", _fee_not_raised),
+    Bug("what a revocation replaced goes on", _replaced_not_superseded),
+    Bug("a cancellation counts once it is sent", _cancelled_too_early),
+    Bug("a lease is never released", _lease_not_released),
+    Bug("a lease is not respected", _lease_not_respected),
+    Bug("a lease is not renewed", _lease_not_renewed),
 )
 
 

@@ -172,8 +172,10 @@ class Platform:
 
     def _find_problem(self, family: Family, proof: Mapping[str, str]) -> tuple[int, str] | None:
         token = self.tokens.get(proof["token"])
-        if token is None or token.used or self.now() >= token.expires_at:
-            return 400, "Delegation token not found, expired or used"
+        if token is None:
+            return 400, "Delegation token not found"
+        if token.used or self.now() >= token.expires_at:
+            return 400, f"Delegation token {'already used' if token.used else 'expired'}"
         model = self.chains[proof["network"]]
         if model.chain.family != family:
             return 422, "Validation error: network"

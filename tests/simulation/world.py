@@ -334,7 +334,7 @@ class World:
             rejects_low_fees=rng.random() < 0.3,
             refuses=rng.choice((0.0, 0.0, 0.2)),
             reorg=rng.choice((0.0, 0.0, 0.02, 0.06)),
-            idle=rng.choice((0.0, 0.2, 0.6)),
+            idle=rng.choice((0.0, 0.0, 0.2, 0.2, 0.6, 1.0)),
             forget=rng.choice((0.0, 0.0, 0.05)),
             spend=rng.choice((0.0, 0.01, 0.05)),
         )
