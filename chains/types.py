@@ -340,7 +340,7 @@ class Node(Protocol):
         That is the newest one, `sent`, or a rival with the same call, or what a wallet put in its place; the settlement
         names it. It counts at the chain's `settle_depth` (Solana: at `confirmed`). Signed bytes of the newest, and of
         no other, are sent again meanwhile. `timeout` is in seconds; the chain is looked at once even if it is 0, and
-        twice, half a second apart, before another transaction is said to have used the nonce.
+        again within three seconds before another transaction is said to have used the nonce.
 
         `unseen_for` says how many seconds ago a node last knew a transaction that a wallet sent by itself, as the
         `TransactionPendingError` before said, with the time since: so it is dropped after its time in total, however

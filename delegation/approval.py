@@ -73,9 +73,10 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
         except (TransactionRevertedError, UnexpectedAllowanceError):
             _forget(d, index, context, judged=True)
             raise
-        except (TransactionDroppedError, SignatureMismatchError):
+        except (TransactionDroppedError, SignatureMismatchError) as error:
             if isinstance(d.approvals[index].sent, SentTransaction):
-                _forget(d, index, context, judged=False)
+                dropped = isinstance(error, TransactionDroppedError)
+                _forget(d, index, context, judged=False, dropped=dropped)
             raise
     return d
 
@@ -353,8 +354,16 @@ def _lost_to(approval: Approval, error: TransactionReplacedError) -> tuple[str, 
     return (*approval.lost_to, str(error.found)) if error.found is not None and error.found in known else ()
 
 
-def _forget(d: Delegation, index: int, context: Context, *, judged: bool, lost_to: tuple[str, ...] = ()) -> Delegation:
-    """Take back what was sent; `judged` if that very transaction can do nothing more.
+def _forget(
+    d: Delegation,
+    index: int,
+    context: Context,
+    *,
+    judged: bool,
+    dropped: bool = False,
+    lost_to: tuple[str, ...] = (),
+) -> Delegation:
+    """Take back what was sent; `judged` if that very transaction can do nothing more, `dropped` if no node knew it.
 
     Signed bytes are then gone for good. A wallet that sends by itself may have sent something else than it said, so
     that what it was asked for stays, to be looked for on the chain before it is asked again.
@@ -368,6 +377,8 @@ def _forget(d: Delegation, index: int, context: Context, *, judged: bool, lost_t
         changes["discarded"] = (*approval.discarded, *dead, sent.hash)
     if lost_to:
         changes["lost_to"] = lost_to
+    if not dropped:
+        changes["last_seen_at"] = None
     # Its fee is out of date as well.
     step = ApproveStep(approval.step.amount)
     return keep_approval(d, index, context, "forget" if gone else "disown", step=step, sent=None, **changes)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import secrets
 from urllib.parse import urlsplit
 
-from chains.errors import ToolkitError
+from chains.errors import InputError, ToolkitError
 from chains.ownership import format_statement
 from chains.types import ApproveStep
 from delegation.approval import RENEWED, approve
 from delegation.carrying import carrying, take_owner_lock
 from delegation.context import Context, check_context, check_network
-from delegation.errors import DelegationEndedError
+from delegation.errors import DelegationEndedError, InvalidRequestError
 from delegation.intents import REFUSALS, find_bystander, find_outdated, require_not_over, supersede
 from delegation.leases import Lease
 from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
@@ -58,6 +58,10 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
             return await _carry(d, context, lease, is_new=is_new)
         except (*REFUSALS, DelegationEndedError) as error:
             _record_end(d, context, error)
+            raise
+        except (InputError, InvalidRequestError, KeyboardInterrupt, SystemExit) as error:
+            if is_new:
+                _record_end(d, context, error)
             raise
 
 
@@ -107,16 +111,20 @@ async def _approve(d: Delegation, context: Context, lease: Lease, *, is_new: boo
     return d
 
 
-def _record_end(d: Delegation, context: Context, error: ToolkitError) -> None:
-    """Keep a request that was refused before anything was signed as failed, and one that is over as superseded."""
+def _record_end(d: Delegation, context: Context, error: BaseException) -> None:
+    """Keep a request that was refused before anything was signed as failed, and one that is over as superseded.
+
+    So is one that was stopped before anybody had agreed to it.
+    """
     saved = context.journal.load(d.id)
     if saved.ended is not None or saved.in_flight:
         return
     if isinstance(error, DelegationEndedError):
         newer = context.journal.load(str(error.found))
         context.keep(saved, "supersede", ended=supersede(saved, newer, context.now()).ended, verification=None)
-    elif saved.to_be_made and not saved.touched_chain:
-        ended = Ending(kind="failed", reason=error.message, at=context.now(), error=type(error).__name__)
+    elif saved.to_be_made and not saved.touched_chain and (isinstance(error, REFUSALS) or saved.agreed_at is None):
+        reason = error.message if isinstance(error, ToolkitError) else "It was stopped before anybody agreed to it."
+        ended = Ending(kind="failed", reason=reason, at=context.now(), error=type(error).__name__)
         context.keep(saved, "fail", ended=ended)
 
 

@@ -36,15 +36,15 @@ def _from_1(document: Document) -> Document:
 
 def _from_2(document: Document) -> Document:
     document = dict(document)
-    if document.get("submission") is not None and document.get("ownership") is None:
-        # It was kept beside a new token, as a reminder that an answer had been lost.
+    if document.get("submission") is not None and document.get("proof") is None:
+        # It was kept beside a new token, signed for or not, as a reminder that an answer had been lost.
         document |= {"submission": None, "lost_answers": 1}
     if "failure" not in document or "ended" in document:
         return document
     failure = document.pop("failure")
     if isinstance(failure, dict):
         renamed = {"at" if name == "failed_at" else name: value for name, value in failure.items()}
-        failure = {"kind": "failed", **renamed}
+        failure = {"kind": "superseded" if failure.get("error") == "DelegationEndedError" else "failed", **renamed}
     return {**document, "ended": failure}
 
 

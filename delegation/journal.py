@@ -74,15 +74,16 @@ class Journal:
         self._now = now or database.get_time
         self._heart = heart or process_heart()
         self._name_holder = name
+        self._held: dict[str, Lease] = {}  # by the delegation, of which no more is saved once its lease is lost
 
     def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
         `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or none is saved.
-        Raises `JournalConflictError` if another process saved one of them since it was loaded, `OwnerBusyError` if it
-        has an approval in flight while another delegation of this owner on this network has the owner's lock,
-        `IllegalTransitionError` if it cannot follow from what is saved, and `NewerVersionError` if a newer version of
-        this toolkit has changed the journal.
+        Raises `JournalConflictError` if another process saved one of them since it was loaded, or took over the lease
+        that was held here; `OwnerBusyError` if it has an approval in flight while another delegation of this owner on
+        this network has the owner's lock; `IllegalTransitionError` if it cannot follow from what is saved; and
+        `NewerVersionError` if a newer version of this toolkit has changed the journal.
         """
         self._require_writable()
         everything = (*ending, delegation)
@@ -90,7 +91,7 @@ class Journal:
             _require_legal(one)
         saved = delegation.model_copy(update={"revision": delegation.revision + 1})
         try:
-            written = self._database.run_all([_writing(one) for one in everything])
+            written = self._database.run_all([_writing(one, self._held.get(one.id)) for one in everything])
         except NotUniqueError:
             raise self._not_unique(saved) from None
         if not written:
@@ -132,33 +133,37 @@ class Journal:
         """
         self._require_writable()
         lease = Lease(self, delegation.id, self._name_holder())
-        if not self._take(lease, force=force) and not (self._is_gone(delegation) and self._take(lease, force=True)):
+        if not self._take(lease, force=force, of=self._find_gone(delegation)):
             raise self._leased(delegation)
+        self._held[delegation.id] = lease
         lease.start(self._heart)
         return lease
 
-    def _take(self, lease: Lease, *, force: bool) -> bool:
+    def _take(self, lease: Lease, *, force: bool, of: str | None) -> bool:
+        """Take a lease that nobody has, or that has run out; one `of` a process that is gone does not run longer."""
         now = self._now()
         return bool(
             self._database.run(
                 """
                 UPDATE delegations SET holder = :holder, leased_until = :until
-                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until)
+                WHERE id = :id AND (leased_until IS NULL OR leased_until <= :free_until OR holder = :gone)
                 RETURNING id
                 """,
                 {
                     "holder": lease.holder,
                     "until": _text(now + LEASE),
                     "free_until": _FOREVER if force else _text(now),
+                    "gone": of or "",
                     "id": lease.delegation_id,
                 },
             )
         )
 
-    def _is_gone(self, delegation: Delegation) -> bool:
-        """Return whether it can be seen from here that the process which holds the lease has ended."""
+    def _find_gone(self, delegation: Delegation) -> str | None:
+        """Return who holds the lease, if it can be seen from here that this process has ended."""
         rows = self._ask("SELECT holder FROM delegations WHERE id = :id", {"id": delegation.id})
-        return bool(rows) and is_gone(str(rows[0][0]))
+        holder = str(rows[0][0]) if rows else ""
+        return holder if is_gone(holder) else None
 
     def _leased(self, delegation: Delegation) -> JournalError:
         rows = self._ask("SELECT holder, leased_until FROM delegations WHERE id = :id", {"id": delegation.id})
@@ -183,6 +188,8 @@ class Journal:
 
     def release_lease(self, lease: Lease) -> None:
         """Give a lease back, and the owner's lock with it unless something of the delegation is in flight."""
+        if self._held.get(lease.delegation_id) is lease:
+            del self._held[lease.delegation_id]
         self._database.run(
             """
             UPDATE delegations SET holder = NULL, leased_until = NULL,
@@ -215,16 +222,16 @@ class Journal:
     def _unlock_dead(self, delegation: Delegation) -> bool:
         """Take the owner's lock from a delegation whose process died while it was asking; return whether it was so."""
         other = self.find_lock_holder(delegation)
-        gone = isinstance(other, Delegation) and self._is_gone(other)
+        gone = self._find_gone(other) if isinstance(other, Delegation) else None
         return bool(
             self._database.run(
                 """
                 UPDATE delegations SET owner_lock = NULL, holder = NULL, leased_until = NULL
                 WHERE owner_lock = :lock AND state NOT IN ('handed_out', 'on_its_way')
-                    AND (leased_until IS NULL OR leased_until <= :free_until)
+                    AND (leased_until IS NULL OR leased_until <= :now OR holder = :gone)
                 RETURNING id
                 """,
-                {"lock": _lock(delegation), "free_until": _FOREVER if gone else _text(self._now())},
+                {"lock": _lock(delegation), "now": _text(self._now()), "gone": gone or ""},
             )
         )
 
@@ -373,9 +380,12 @@ def _require_legal(delegation: Delegation) -> None:
         )
 
 
-def _writing(delegation: Delegation) -> Statement:
-    """Return the statement that saves a delegation, and returns a row unless it cannot follow from what is saved."""
-    values = {
+def _writing(delegation: Delegation, lease: Lease | None) -> Statement:
+    """Return the statement that saves a delegation, and returns a row unless it cannot follow from what is saved.
+
+    With a `lease` that is lost it returns none either.
+    """
+    values: dict[str, Any] = {
         "id": delegation.id,
         "loaded": delegation.revision,
         "revision": delegation.revision + 1,
@@ -397,11 +407,14 @@ def _writing(delegation: Delegation) -> Statement:
     elif delegation.in_flight:
         lock, values["lock"] = ":lock", _lock(delegation)
     before = ", ".join(f"'{state}'" for state in sorted(states_before(delegation.state)))
+    held = ""
+    if lease is not None:
+        held, values["holder"] = "AND holder = :holder", lease.holder
     return (
-        # Nothing of it is anybody's input but ours: `lock` and `before` are words of this package.
+        # Nothing of it is anybody's input but ours: `lock`, `before` and `held` are words of this package.
         f"""
         UPDATE delegations SET revision = :revision, state = :state, owner_lock = {lock}, document = :document
-        WHERE id = :id AND revision = :loaded AND state IN ({before})
+        WHERE id = :id AND revision = :loaded AND state IN ({before}) {held}
         RETURNING id
         """,  # noqa: S608
         values,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from chains.errors import ToolkitError
@@ -54,9 +55,11 @@ def is_gone(holder: str) -> bool:
 
 @cache
 def _machine() -> str:
-    """Return where process numbers mean what they mean here: a machine, or one container of it."""
+    """Return where process numbers mean what they mean here: a machine since it was started, or one container of it."""
     try:
-        space = f" ({os.stat('/proc/self/ns/pid').st_ino})"
+        # The number of the first space is the same on every machine, and so may the name of the machine be.
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        space = f" ({started} {Path('/proc/self/ns/pid').stat().st_ino})"
     except OSError:
         space = ""  # no Linux, where a machine has one space of process numbers
     return f"{socket.gethostname()}{space}"

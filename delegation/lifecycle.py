@@ -27,14 +27,14 @@ State = Literal[
 ]
 
 MEANINGS: Final[dict[State, str]] = {
-    "requested": "asked for; nobody has agreed to a plan yet",
-    "agreed": "its plan is agreed to; its next transaction is not made yet, or can never take effect",
+    "requested": "asked for, and nobody has agreed to a plan yet",
+    "agreed": "its plan is agreed to, and its next transaction is not made yet or can never take effect",
     "handed_out": "a wallet was asked for a transaction and may have sent it",
     "on_its_way": "a transaction is signed, or a wallet said that it sent it",
-    "approved": "the chain holds what was asked for; the owner's statement is not signed yet",
-    "signed": "the statement is signed; the proof was not offered yet",
+    "approved": "the chain holds what was asked for, and the owner's statement is not signed yet",
+    "signed": "the statement is signed, and the proof was not offered yet",
     "submitted": "the proof was offered, and the platform's answer is not known",
-    "unverified": "the platform is told, or left out; the end has still to be checked",
+    "unverified": "the platform is told or left out, and the end has still to be checked",
     "done": "carried to its end and checked",
     "failed": "refused before anything was signed",
     "cancelled": "its nonce was used up by nothing",

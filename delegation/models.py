@@ -207,7 +207,8 @@ class Approval(Frozen):
 
     `earlier` are the transactions with the same nonce before `unsigned`, which may still take effect instead of it: the
     nonce decides which one does. Those of a delegation that this one replaced stand first.
-    `last_seen_at` is when a node last knew the hash of a wallet that sends by itself, or when it was given.
+    `last_seen_at` is when a node last knew the hash of a wallet that sends by itself, or when it was given; of one that
+    is `handed_out` it is set if that hash was given up because no node had known it for its time.
     `another_nonce` is the nonce that such a wallet took in place of the one that it was asked for. `lost_to` are rivals
     that were mined first, which was foreseen: the step goes on with the next nonce.
     """

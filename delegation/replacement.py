@@ -70,6 +70,7 @@ async def _replace(d: Delegation, context: Context, *, max_fee: int | None, canc
                 "sent": None,
                 "earlier": earlier,
                 "another_nonce": None,
+                "last_seen_at": None,
             }
             d = keep_approval(d, index, context, "hand_out", **changes)
             return await sign(d, index, new, context)

@@ -42,8 +42,9 @@ async def tell_platform(d: Delegation, context: Context) -> Delegation:
     | alive           | alive     | None      | None               | the owner signs, or is waited for              |
     | alive           | alive     | signed    | None               | the proof is submitted, once that is saved     |
     | any             | any       | signed    | outcome None       | the answer was lost: the list is read; if it   |
-    |                 |           |           |                    | does not show that this proof was taken, a new |
-    |                 |           |           |                    | one is made under a new token                  |
+    |                 |           |           |                    | shows that this proof was not taken, the same  |
+    |                 |           |           |                    | is offered again, and if it cannot show it, a  |
+    |                 |           |           |                    | new one under a new token                      |
     | any             | any       | signed    | `accepted`         | nothing: the platform is told                  |
     | any             | any       | signed    | `already_accepted` | nothing: told by the attempt before            |
 
@@ -164,12 +165,15 @@ async def _refused(d: Delegation, context: Context, error: GatewayError) -> Dele
 async def _ask_before_repeating(d: Delegation, context: Context) -> Delegation:
     """An answer was lost: ask the platform whether it took the proof before making another (rule 4 of the line)."""
     context.progress("submission", "the platform's answer was lost; reading its list")
-    lost = filled(d.submission, "submission")
-    if not lost.listed_before and await _platform_agrees(d, context):
-        return _accepted(d, context, "already_accepted", None)
+    lost_answers = d.lost_answers + 1
+    if not filled(d.submission, "submission").listed_before:
+        if await _platform_agrees(d, context):
+            return _accepted(d, context, "already_accepted", None)
+        # Should the list only be late: its token can be used once.
+        return context.keep(d, "spare", submission=None, lost_answers=lost_answers)
     # A wallet that was listed before shows what the chain holds in any case. The transaction can be used once, so that
     # another proof of it, under a token of its own, is not taken if this one was.
-    return context.keep(d, "renew", **RENEWED, lost_answers=d.lost_answers + 1)
+    return context.keep(d, "renew", **RENEWED, lost_answers=lost_answers)
 
 
 def _says_taken_before(d: Delegation, error: GatewayError) -> bool:

@@ -1,8 +1,9 @@
 """Processes that open a journal in forks of themselves: `journal_processes.py race|kill LOCATION`.
 
 `race` opens it in six forks at one moment and prints how many delegations each of them lists. `kill` opens it in one
-fork after the other, each of which kills itself (SIGKILL) after one more statement of the migration than the one
-before, until one comes to its end; it prints how many were killed.
+fork after the other, each of which kills itself (SIGKILL) after one more statement of a version's step than the one
+before, and after the first one again once that step is through, until one comes to its end; it prints how many were
+killed.
 """
 
 import os
@@ -11,7 +12,7 @@ import sys
 import traceback
 from typing import Any
 
-from delegation.databases import Database, Rows, Run, SqlAlchemyDatabase, SqliteDatabase, Step
+from delegation.databases import Database, Rows, Run, Step
 from delegation.journal import Journal, _open_database, open_journal
 
 if sys.argv[2].startswith("postgresql"):
@@ -42,7 +43,7 @@ def kill_in(step: Step, statements: int) -> Step:
 def open_and_die(location: str, statements: int) -> None:
     """Open a journal in whose migrations the power fails."""
     database: Database = _open_database(location)
-    base: type[SqliteDatabase | SqlAlchemyDatabase] = type(database)
+    base = type(database)
 
     class DyingDatabase(base):  # type: ignore[valid-type, misc]
         def advance(self, version: int, step: Step) -> None:
@@ -97,10 +98,21 @@ def race(location: str) -> None:
 
 def kill(location: str) -> None:
     """Kill one fork after the other, each a statement later."""
-    killed = 0
-    while wait(fork(open_and_die, location, killed + 1)) == -signal.SIGKILL:
+    killed, statements, version = 0, 1, get_version(location)
+    while wait(fork(open_and_die, location, statements)) == -signal.SIGKILL:
         killed += 1
+        before, version = version, get_version(location)
+        statements = statements + 1 if version == before else 1
     tell(killed)
+
+
+def get_version(location: str) -> int:
+    """Return the version of a journal without bringing it forward."""
+    database = _open_database(location)
+    try:
+        return database.get_version()
+    finally:
+        database.close()
 
 
 {"race": race, "kill": kill}[sys.argv[1]](sys.argv[2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import cycle, islice
@@ -23,7 +23,17 @@ from chains.evm.node import EvmNode
 from chains.http import open_http_client
 from chains.rpc import HttpRpc
 from chains.solana.node import SolanaNode
-from delegation import Context, Delegation, DelegationRequest, Gateway, Journal, carry, new_delegation, open_journal
+from delegation import (
+    Context,
+    Delegation,
+    DelegationRequest,
+    Gateway,
+    Journal,
+    carry,
+    carry_all,
+    new_delegation,
+    open_journal,
+)
 from delegation.profile import Profile
 from delegation.sandbox import Sandbox
 from delegation.sandbox.document import KeyDocument, SandboxDocument
@@ -91,24 +101,26 @@ class Storm:
         """Carry a new delegation of every owner, all at once."""
         async with asyncio.TaskGroup() as group:
             for owner in self.owners:
-                group.create_task(self._carry(owner, None))
+                group.create_task(self._carry(owner))
 
     async def go_on(self) -> int:
         """Carry again what is unfinished, all at once; return how many there were."""
         by_address = {owner.address: owner for owner in self.owners}
-        unfinished = [d for d in self.journal.list() if not finished(d) and d.failure is None]
-        async with asyncio.TaskGroup() as group:
-            for d in unfinished:
-                group.create_task(self._carry(by_address[d.request.owner], d))
-        return len(unfinished)
 
-    async def _carry(self, owner: Owner, delegation: Delegation | None) -> None:
+        def open_for(d: Delegation) -> AbstractAsyncContextManager[Context]:
+            return self._open_context(by_address[d.request.owner])
+
+        outcomes = await carry_all(self.journal, open_for, at_once=len(self.owners))
+        self.stopped.update(type(outcome.error).__name__ for outcome in outcomes if outcome.error is not None)
+        return len(outcomes)
+
+    async def _carry(self, owner: Owner) -> None:
         async with self._open_context(owner) as context:
             request = DelegationRequest(
                 network=owner.network, currency=owner.currency, amount=AMOUNT, owner=owner.address
             )
             try:
-                await carry(delegation or new_delegation(request, context), context)
+                await carry(new_delegation(request, context), context)
             except ToolkitError as error:
                 # What the line says of a storm; anything else is a fault of the line, and ends the test.
                 self.stopped[type(error).__name__] += 1
@@ -186,7 +198,7 @@ def finished(d: Delegation) -> bool:
 def _describe(d: Delegation | None) -> str:
     if d is None:
         return "no delegation"
-    failed = "" if d.failure is None else f" ({d.failure.reason})"
+    failed = "" if d.ended is None else f" ({d.ended.kind}: {d.ended.reason})"
     return f"delegation {d.id} {'finished' if finished(d) else 'not finished'}{failed}"
 
 

@@ -66,6 +66,11 @@ def advice(error: ToolkitError, arguments: str, *, saved: Delegation | None = No
             return advise(session(profile), error, saved)
 
 
+BUSY = (
+    "Finish it with: {program} resume 0123\n"
+    "or, if its transaction is stuck: {program} speed-up 0123\n"
+    "or give it up: {program} abandon 0123"
+)
 GRANT = f"grant --currency usdc --amount 5 --owner {OWNER} --network"
 
 
@@ -91,7 +96,7 @@ GRANT = f"grant --currency usdc --amount 5 --owner {OWNER} --network"
         (FeeTooHighError("x"), f"{GRANT} linea", ""),
         (RateLimitedError("x"), f"{GRANT} linea", ""),
         (UnknownDelegationError("x"), "show abc", "The list is shown by: delegation list"),
-        (OwnerBusyError("x", found="0123"), f"{GRANT} linea", "Finish it with: delegation resume 0123"),
+        (OwnerBusyError("x", found="0123"), f"{GRANT} linea", BUSY.format(program="delegation")),
         (JournalConflictError("x", found="0123"), "resume", "See it with: delegation show 0123"),
         (ConflictError("x"), f"{GRANT} linea", "They are shown by: delegation wallets"),
         (
@@ -130,7 +135,7 @@ def test_commands_are_spelled_with_the_profile_of_the_session_and_can_be_pasted_
         "delegation --profile 'two words' verify --bundle 'a file'"
     )
     busy = OwnerBusyError("x", found="0123")
-    assert advice(busy, "resume", profile="sandbox") == "Finish it with: delegation --profile sandbox resume 0123"
+    assert advice(busy, "resume", profile="sandbox") == BUSY.format(program="delegation --profile sandbox")
 
 
 _TYPED = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bdelegation (?:--profile|{'|'.join(_COMMANDS)})\b|\bresume\b")

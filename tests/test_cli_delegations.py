@@ -143,7 +143,7 @@ async def test_the_same_is_told_in_words_without_json(cli: CommandLine) -> None:
     assert "Allowance  0 USDT" in (await cli.call("status", *of("ethereum", "usdt", owner))).out
 
 
-async def test_a_revocation_on_chain_alone_needs_no_platform_and_refutes_once_it_is_undone(cli: CommandLine) -> None:
+async def test_a_revocation_on_chain_alone_needs_no_platform_and_says_when_it_is_undone(cli: CommandLine) -> None:
     owner = await cli.owner("linea")
     await cli.call(*grant("linea", "usdc", "5", owner))
     await cli.platform("POST", "/sandbox/misbehave", {"method": "GET", "path": CONFIG, "drop": True, "times": 100})
@@ -155,8 +155,11 @@ async def test_a_revocation_on_chain_alone_needs_no_platform_and_refutes_once_it
     assert revoked.document["submission"] is None
 
     await cli.call(*grant("linea", "usdc", "6", owner))
-    refuted = await cli.call("--json", "resume", revoked.document["id"])
-    assert (refuted.status, refuted.document["verification"]["verdict"]) == (1, "REFUTED")
+    undone = await cli.call("--json", "resume", revoked.document["id"])
+    verification = undone.document["verification"]
+    # The verdict is about the block of the revocation, as that of an audit is.
+    assert (undone.status, verification["verdict"], verification["state"]) == (0, "VERIFIED", "exceeds")
+    assert verification["allowance"] == "6000000"
 
 
 @pytest.mark.parametrize(("network", "currency", "steps"), [("ethereum", "usdt", 2), ("solana", "usdc", 1)])
@@ -294,7 +297,7 @@ async def test_an_old_request_never_comes_back_by_a_loop_of_resume(cli: CommandL
     assert (await cli.call("revoke", *of("linea", "usdc", owner), "--wallet", str(owner.key_file), "--yes")).status == 0
     newest = cli.delegations()[-1]
     listed = await cli.call("list")
-    assert f"over: {newest.id} has taken its place" in listed.out
+    assert f"over: {newest.id}" in listed.out
     assert "Nothing to resume" in (await cli.call("resume")).err
     for _ in range(2):
         refused = await cli.call("--json", "resume", old.id, "--wallet", str(owner.key_file), "--yes")
@@ -325,7 +328,7 @@ async def test_a_refused_request_stays_in_the_list_as_failed_with_its_reason(cli
     refused = await cli.call("--json", *grant("linea", "usdc", "5", owner))
     assert (refused.status, refused.document["station"]) == (2, "failed")
     (failed,) = (await cli.call("--json", "list")).document["delegations"]
-    assert failed["failure"]["error"] == "NoGasError"
+    assert failed["ended"]["error"] == "NoGasError"
     assert "failed: The fee can take up to" in (await cli.call("list")).out
     assert "Nothing to resume" in (await cli.call("resume")).err
     again = await cli.call("--json", "resume", failed["id"], "--wallet", str(owner.key_file), "--yes")

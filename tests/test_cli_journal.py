@@ -86,9 +86,9 @@ def test_list_shows_a_row_for_what_cannot_be_read_and_says_what_to_do(
     home.spoil(damage, STOPPED, "3e6bfb43eebd")
     listed = home.call("list")
     assert listed.status == 0
-    rows = {line.split()[0]: line for line in listed.out.splitlines()[1:]}
+    rows = {line.removeprefix("*").split()[0]: line for line in listed.out.splitlines()[1:] if line}
     assert len(rows) == 7
-    assert rows[STOPPED].endswith("cannot be read")
+    assert rows[STOPPED].endswith("unreadable")
     assert "2026-11-25 04:23  base" in rows["3e6bfb43eebd"]
     assert "VERIFIED" in rows[DONE]
     assert problem in listed.err

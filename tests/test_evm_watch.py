@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, deploy_contracts, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
+    ChainError,
     RpcError,
     TransactionDroppedError,
     TransactionPendingError,
@@ -19,6 +22,7 @@ from chains.errors import (
 )
 from chains.evm import watch
 from chains.evm.node import EvmNode
+from chains.evm.verify import review
 from chains.rpc import HttpRpc, Params
 from chains.types import ApproveStep, EvmTransaction, Rival, SentTransaction, SignedTransaction
 from delegation.sandbox.nodes import RunningNode, start_anvil
@@ -297,6 +301,56 @@ async def test_nonce_and_mempool_are_looked_at_in_every_call_and_a_replacement_i
     assert clock() - started < 3
 
 
+async def test_what_only_a_server_ahead_knows_of_the_nonce_is_no_verdict_against_our_own_bytes(
+    lab: Lab, anvil: RunningNode, impatient: None
+) -> None:
+    unsigned, signed = await have_mined(lab)
+    clock = asyncio.get_running_loop().time
+    caught_up = clock() + 2
+    head = int(await lab.rpc.request("eth_blockNumber"), 16)
+
+    class Behind(Between):
+        """Servers of which those that know receipts, logs and blocks have not seen the newest block yet."""
+
+        async def request(self, method: str, params: Params = ()) -> object:
+            if clock() < caught_up:
+                lagging = {"eth_getTransactionReceipt": None, "eth_getTransactionByHash": None, "eth_getLogs": []}
+                if method in lagging:
+                    return lagging[method]
+                if method == "eth_blockNumber":
+                    return hex(head - 1)
+            return await super().request(method, params)
+
+    node = EvmNode(ETHEREUM, Behind(HttpRpc(anvil.rpc_url)))
+    with pytest.raises(TransactionPendingError):
+        await node.settle(lab.intent(), ApproveStep(5000), unsigned, signed, timeout=0)
+    settled = await node.settle(lab.intent(), ApproveStep(5000), unsigned, signed, timeout=20)
+    await node.aclose()
+    assert settled.hash == signed.hash
+    assert clock() >= caught_up
+
+
+async def test_where_history_does_not_tell_what_used_the_nonce_it_is_replaced_all_the_same(
+    lab: Lab, anvil: RunningNode
+) -> None:
+    unsigned = await lab.prepare()
+    foreign = sign(unsigned, lab.key, to=lab.owner, data="0x")
+    await lab.node.send(foreign)
+    await lab.mined(foreign)
+    newest = hex(int(await lab.rpc.request("eth_blockNumber"), 16))
+
+    async def prune(params: Params) -> None:
+        assert isinstance(params, list)
+        if params[1] not in {"latest", "pending", newest}:
+            raise RpcError("missing trie node", code=-32000)
+
+    node = EvmNode(ETHEREUM, Between(HttpRpc(anvil.rpc_url), eth_getTransactionCount=prune))
+    with pytest.raises(TransactionReplacedError) as caught:
+        await node.settle(lab.intent(), ApproveStep(5000), unsigned, lab.sign(unsigned), timeout=0)
+    await node.aclose()
+    assert caught.value.found is None
+
+
 async def test_a_node_that_cannot_be_asked_about_the_nonce_ends_the_wait_in_words_and_in_time(
     lab: Lab, anvil: RunningNode
 ) -> None:
@@ -317,4 +371,60 @@ async def test_a_node_that_cannot_be_asked_about_the_nonce_ends_the_wait_in_word
     with pytest.raises(TransactionPendingError, match="could not say what became of its nonce: busy"):
         await node.settle(lab.intent(), ApproveStep(5000), unsigned, lab.sign(unsigned), timeout=0)
     assert clock() - started < 3
+    await node.aclose()
+
+
+GARBAGE: list[Any] = [None, [], {}, "", "0x", "0xzz", 7, {"number": "0x1"}, {"blockHash": "x"}, [None], True]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "eth_getTransactionReceipt",
+        "eth_getTransactionByHash",
+        "eth_getBlockByNumber",
+        "eth_blockNumber",
+        "eth_getTransactionCount",
+        "eth_getLogs",
+        "eth_call",
+        "eth_getBalance",
+        "eth_estimateGas",
+        "eth_feeHistory",
+        "eth_sendRawTransaction",
+    ],
+)
+async def test_a_nodes_nonsense_is_always_a_chain_error(
+    lab: Lab, anvil: RunningNode, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_LOOK_AGAIN", 0.01), ("_READ_PAUSE", 0.01), ("_CHECK_EVERY", 0.01)):
+        monkeypatch.setattr(watch, name, value)
+    monkeypatch.setattr(review, "_LAG_PAUSES", ())
+    unsigned, signed = await have_mined(lab)
+    await lab.mine()
+    settled = await lab.settle(unsigned, signed)
+    later = await lab.prepare(7)
+    rivals = [Rival(later, None), Rival(later, UNKNOWN_HASH)]
+
+    class Odd(Between):
+        says: Any = None
+
+        async def request(self, asked: str, params: Params = ()) -> Any:
+            return self.says if asked == method else await super().request(asked, params)
+
+    rpc = Odd(HttpRpc(anvil.rpc_url))
+    node, step = EvmNode(DEEP, rpc), ApproveStep(5000)
+    waits: list[Callable[[], Awaitable[object]]] = [
+        lambda: node.settle(lab.intent(), step, unsigned, signed, timeout=0, rivals=rivals),
+        lambda: node.settle(lab.intent(), step, unsigned, SentTransaction(signed.hash), timeout=0, rivals=rivals),
+        lambda: node.settle(lab.intent(), step, later, SentTransaction(UNKNOWN_HASH), timeout=0, unseen_for=500),
+        lambda: node.settle_cancellation(unsigned, SentTransaction(UNKNOWN_HASH), timeout=0, rivals=rivals),
+        lambda: node.replace(lab.intent(), step, later),
+        lambda: node.replace(lab.intent(), None, later),
+        lambda: node.review(lab.intent(), settled),
+        lambda: node.get_nonce(signed.hash),
+    ]
+    for rpc.says in GARBAGE:
+        for wait in waits:
+            with suppress(ChainError):
+                await wait()
     await node.aclose()

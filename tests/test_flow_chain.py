@@ -16,7 +16,7 @@ from chains.errors import (
     TransactionReplacedError,
     TransactionRevertedError,
 )
-from chains.evm import settlement
+from chains.evm import watch
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
 from chains.types import EvmTransaction, SignedTransaction
@@ -29,7 +29,7 @@ from delegation.sandbox import Sandbox
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at nonce and mempool more often, so that the tests need not wait."""
-    monkeypatch.setattr(settlement, "_CHECK_EVERY", 0.2)
+    monkeypatch.setattr(watch, "_CHECK_EVERY", 0.2)
 
 
 def tampering(
@@ -196,7 +196,7 @@ async def test_a_handed_out_approval_in_the_mempool_is_waited_for_and_nobody_is_
 async def test_a_hash_that_no_node_knows_any_more_is_asked_for_again_with_the_same_nonce(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "_DROPPED_AFTER", 0.2)
+    monkeypatch.setattr(watch, "_DROPPED_AFTER", 0.2)
     async with open_line(sandbox, tmp_path, "base") as line:
 
         async def drop(sent: str) -> str:

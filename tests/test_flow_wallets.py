@@ -13,7 +13,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
     WalletRefusedError,
 )
-from chains.evm import settlement
+from chains.evm import watch
 from chains.types import SignedTransaction
 from delegation import Context, Delegation, Plan, carry
 from delegation.errors import DeclinedError, DelegationEndedError
@@ -210,7 +210,7 @@ async def test_an_answer_that_is_no_hash_is_refused_and_the_transaction_is_found
 async def test_a_wallet_that_chose_a_later_nonce_is_waited_for_and_not_asked_again(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "_CHECK_EVERY", 0.2)
+    monkeypatch.setattr(watch, "_CHECK_EVERY", 0.2)
     async with open_line(sandbox, tmp_path, "base", settle_timeout=1) as line:
 
         async def use_nonce_and_hold() -> None:

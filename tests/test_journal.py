@@ -11,17 +11,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from journal_lab import AMOUNT, OWNER, in_state, make_delegation, query, save_in_order
 from needs import need_program
 
-from chains.types import ApproveStep, SignedTransaction
 from delegation import formats
 from delegation.errors import (
+    IllegalTransitionError,
     JournalConflictError,
     JournalError,
     NewerVersionError,
@@ -30,21 +29,14 @@ from delegation.errors import (
 )
 from delegation.journal import Journal, open_journal
 from delegation.migrations import VERSION
-from delegation.models import Approval, Delegation, DelegationRequest
+from delegation.models import Delegation
 
 DOCUMENTS = Path(__file__).parent / "documents"
 PROCESSES = Path(__file__).parent / "journal_processes.py"
-OWNER = "0x3a11a86Cf218C448bE519728cd3Ac5c741FB3424"
-
-
-def make_delegation(identity: str = "aaaa", *, owner: str = OWNER, network: str = "linea") -> Delegation:
-    request = DelegationRequest(network=network, currency="usdc", amount=Decimal("5000.50"), owner=owner)
-    return Delegation(id=identity, created_at=datetime.now(UTC), gateway="api.example.com", request=request)
 
 
 def with_approval_in_flight(delegation: Delegation) -> Delegation:
-    approval = Approval(step=ApproveStep(2**200), sent=SignedTransaction(raw="0x02", hash="0x" + "11" * 32))
-    return delegation.model_copy(update={"approvals": (approval,)})
+    return in_state("on_its_way", delegation)
 
 
 @pytest.fixture
@@ -60,14 +52,14 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def test_what_was_saved_is_loaded_again_to_the_last_base_unit(journal: Journal) -> None:
-    saved = journal.save(with_approval_in_flight(make_delegation()))
+    saved = save_in_order(journal, with_approval_in_flight(make_delegation()))
     assert journal.load("aaaa") == saved
-    assert saved.approvals[0].step.amount == 2**200
+    assert saved.approvals[0].step.amount == AMOUNT
 
 
 def test_base_units_are_text_in_the_document_because_javascript_loses_large_numbers(journal: Journal) -> None:
-    saved = journal.save(with_approval_in_flight(make_delegation()))
-    assert saved.model_dump(mode="json")["approvals"][0]["step"]["amount"] == str(2**200)
+    saved = save_in_order(journal, with_approval_in_flight(make_delegation()))
+    assert saved.model_dump(mode="json")["approvals"][0]["step"]["amount"] == str(AMOUNT)
 
 
 def test_a_delegation_is_found_by_the_beginning_of_its_id_if_that_is_unique(journal: Journal) -> None:
@@ -86,10 +78,10 @@ def test_an_unknown_id_is_bad_input(journal: Journal, unknown: str) -> None:
 
 
 def test_a_process_that_is_behind_cannot_overwrite_what_another_one_saved(journal: Journal) -> None:
-    first = journal.save(make_delegation())
+    first = save_in_order(journal, in_state("agreed"))
     journal.save(with_approval_in_flight(first))
     with pytest.raises(JournalConflictError):
-        journal.save(first)
+        journal.save(with_approval_in_flight(first))
 
 
 def test_the_same_new_delegation_is_not_saved_twice(journal: Journal) -> None:
@@ -99,16 +91,17 @@ def test_the_same_new_delegation_is_not_saved_twice(journal: Journal) -> None:
 
 
 def test_an_owner_has_at_most_one_approval_in_flight_on_a_network(journal: Journal) -> None:
-    journal.save(with_approval_in_flight(make_delegation("aaaa")))
+    save_in_order(journal, with_approval_in_flight(make_delegation("aaaa")))
     with pytest.raises(OwnerBusyError, match="Finish delegation aaaa first"):
-        journal.save(with_approval_in_flight(make_delegation("bbbb")))
-    journal.save(with_approval_in_flight(make_delegation("cccc", network="ethereum")))
+        save_in_order(journal, with_approval_in_flight(make_delegation("bbbb")))
+    assert journal.load("bbbb").state == "agreed", "it was not saved as sent"
+    save_in_order(journal, with_approval_in_flight(make_delegation("cccc", network="ethereum")))
 
 
 def test_a_settled_approval_no_longer_keeps_the_owner_busy(journal: Journal) -> None:
-    first = journal.save(with_approval_in_flight(make_delegation("aaaa")))
-    journal.save(first.model_copy(update={"approvals": ()}))
-    assert journal.save(with_approval_in_flight(make_delegation("bbbb"))).revision == 1
+    first = save_in_order(journal, with_approval_in_flight(make_delegation("aaaa")))
+    journal.save(in_state("approved", first))
+    assert save_in_order(journal, with_approval_in_flight(make_delegation("bbbb"))).state == "on_its_way"
 
 
 def test_the_file_and_its_companions_are_readable_by_nobody_else(journal: Journal, path: Path) -> None:
@@ -157,8 +150,13 @@ def stored_journal(version: int) -> Path:
     journal-0.sqlite: seven delegations carried against the sandbox (`delegation sandbox up`) by the toolkit as it was
     before journals had versions, its fields `approval` and `token`; three are done (linea, solana, ethereum), two were
     handed to a wallet that sends and never came back (base, solana), one was refused by the platform before its
-    ownership was signed (linea), one was sent and not settled (solana). Then VACUUM INTO, so that it is one file. The
-    next one is made in the same way by the last release that writes it.
+    ownership was signed (linea), one was sent and not settled (solana). Then VACUUM INTO, so that it is one file.
+
+    journal-1.sqlite: that one, opened by the last version of the toolkit that wrote journals of version 1, which then
+    carried eleven more: three done (linea), one planned (ethereum) and one sent (base), one without gas that `failure`
+    tells (base) and one that a newer one had replaced (linea), one handed to a wallet (solana), and three whose answer
+    was lost: with the proof that was offered, with a new token beside it, and with a new signature (linea). The next
+    one is made in the same way by the last release that writes it.
     """
     return DOCUMENTS / f"journal-{version}.sqlite"
 
@@ -172,14 +170,23 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def query(path: Path, statement: str, *values: object) -> list[tuple[object, ...]]:
-    """Run a statement as somebody else does who has the file."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection, connection:
-        return connection.execute(statement, values).fetchall()
-
-
 def documents(path: Path) -> dict[object, object]:
     return dict(query(path, "SELECT id, document FROM delegations"))
+
+
+def in_todays_words(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the first format with the names of today."""
+    renamed = {"approval": "approvals", "token": "delegation_token"}
+    return {renamed.get(name, name): value for name, value in document.items()}
+
+
+def holds(now: object, was: object) -> bool:
+    """Return whether a document still says all that it said, whatever has been added since."""
+    if isinstance(was, dict):
+        return isinstance(now, dict) and all(name in now and holds(now[name], value) for name, value in was.items())
+    if isinstance(was, list):
+        return isinstance(now, list) and len(now) == len(was) and all(map(holds, now, was))
+    return now == was
 
 
 STATIONS = {
@@ -192,6 +199,12 @@ STATIONS = {
     "822ec4b683b0": "approval",
 }
 IN_FLIGHT = {"3e6bfb43eebd", "b0fd39f2bab9", "822ec4b683b0"}
+# What each version's step runs in a journal of seven: two tables, one look at the rows and a statement for each; then
+# five columns, one look, two statements for each, and an index. One more is killed in the second step as soon as the
+# first one is through.
+STATEMENTS = (2 + 1 + 7, 5 + 1 + 2 * 7 + 1)
+KILLED = sum(STATEMENTS) + 1
+WRITTEN = sorted((key,) for key in STATIONS for _ in range(3))
 
 
 @pytest.mark.parametrize("version", range(VERSION))
@@ -225,9 +238,7 @@ def test_a_journal_of_the_version_before_keeps_its_stations_hashes_locks_and_pin
     assert {d.id for d in listed if d.in_flight} == IN_FLIGHT
     for d in listed:
         was = before[d.id]
-        assert d.model_dump(
-            mode="json", exclude={"format", "approvals", "delegation_token", "failure", "agreed_at"}
-        ) == {name: value for name, value in was.items() if name not in {"approval", "token"}}
+        assert holds(json.loads(d.model_dump_json()), in_todays_words(was))
         assert [a.sent.hash if a.sent else None for a in d.approvals] == [
             sent["sent"] and sent["sent"]["hash"] for sent in was["approval"]
         ]
@@ -237,10 +248,57 @@ def test_a_journal_of_the_version_before_keeps_its_stations_hashes_locks_and_pin
     )
     base = next(d for d in listed if d.request.network == "base")
     with pytest.raises(OwnerBusyError, match=base.id):
-        journal.save(with_approval_in_flight(make_delegation("new", owner=base.request.owner, network="base")))
+        save_in_order(
+            journal, with_approval_in_flight(make_delegation("new", owner=base.request.owner, network="base"))
+        )
     assert journal.save(base).revision == base.revision + 1
     journal.close()
     assert all(json.loads(str(text))["format"] == formats.FORMAT for text in documents(old).values())
+
+
+STATES_OF_VERSION_1 = {
+    "fbb6327cbf8d": "done",
+    "1ca67b18db6e": "superseded",
+    "5bfee8ed715a": "done",
+    "c015d43a1873": "approved",
+    "c1908f9dd067": "done",
+    "9e9ddfaf4d26": "signed",
+    "e9003511ab20": "failed",
+    "2e49e797214b": "agreed",
+    "a30b63943d9e": "on_its_way",
+    "c8621c7e2720": "submitted",
+    "ec2e72e60f5c": "handed_out",
+}
+
+
+def test_what_version_1_said_of_an_end_and_of_a_lost_answer_is_said_in_todays_words(tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite"
+    shutil.copyfile(stored_journal(1), path)
+    path.chmod(0o600)
+    before = {key: json.loads(str(text)) for key, text in documents(path).items()}
+    journal = open_journal(path)
+    read = {d.id: d for d in journal.list()}
+    assert {key: d.state for key, d in read.items() if key not in STATIONS} == STATES_OF_VERSION_1
+    assert {key: d.station for key, d in read.items() if key in STATIONS} == STATIONS
+    for key in ("e9003511ab20", "1ca67b18db6e"):
+        ended, was = read[key].ended, before[key]["failure"]
+        assert ended is not None
+        assert (ended.reason, ended.error) == (was["reason"], was["error"])
+        assert ended.at.isoformat() == was["failed_at"].replace("Z", "+00:00")
+    # The token beside a reminder is kept, and a proof that is on its way is asked about before another is made.
+    assert {key: d.lost_answers for key, d in read.items() if d.lost_answers} == {"c015d43a1873": 1, "9e9ddfaf4d26": 1}
+    for key in ("c015d43a1873", "9e9ddfaf4d26", "c8621c7e2720"):
+        assert (read[key].submission is None) is (key != "c8621c7e2720")
+        token = read[key].delegation_token
+        assert token is not None
+        assert token.token == before[key]["delegation_token"]["token"]
+        assert read[key].approvals[-1].hash == before[key]["approvals"][-1]["settlement"]["hash"]
+    assert read["2e49e797214b"].agreed_at is not None
+    assert journal.save(read["a30b63943d9e"]).revision == read["a30b63943d9e"].revision + 1
+    busy = make_delegation("new", owner=read["a30b63943d9e"].request.owner, network="base")
+    with pytest.raises(OwnerBusyError, match="a30b63943d9e"):
+        save_in_order(journal, with_approval_in_flight(busy))
+    journal.close()
 
 
 def run_processes(mode: str, location: str | Path) -> list[int]:
@@ -258,7 +316,7 @@ def test_processes_that_open_it_at_once_migrate_it_once(old: Path) -> None:
         "CREATE TRIGGER count_writes AFTER UPDATE ON delegations BEGIN INSERT INTO written VALUES (NEW.id); END",
     )
     assert run_processes("race", old) == [7] * 6
-    assert sorted(query(old, "SELECT id FROM written")) == sorted((key,) for key in STATIONS)
+    assert sorted(query(old, "SELECT id FROM written")) == WRITTEN
 
 
 def test_processes_that_make_it_at_once_make_one(tmp_path: Path) -> None:
@@ -268,8 +326,7 @@ def test_processes_that_make_it_at_once_make_one(tmp_path: Path) -> None:
 
 
 def test_a_migration_killed_after_any_of_its_statements_is_completed_by_the_next_one(old: Path) -> None:
-    # Two tables, one look at the rows, and a statement for each of the seven.
-    assert run_processes("kill", old) == [2 + 1 + 7]
+    assert run_processes("kill", old) == [KILLED]
     journal = open_journal(old)
     assert {d.id: d.station for d in journal.list()} == STATIONS
     journal.close()
@@ -335,7 +392,7 @@ def test_a_journal_that_another_process_upgrades_meanwhile_is_no_longer_written(
 
 
 DAMAGED = {
-    "newer": ("replace(document, '\"delegation/2\"', '\"delegation/9\"')", "format delegation/9", "Upgrade"),
+    "newer": ("replace(document, '\"delegation/3\"', '\"delegation/9\"')", "format delegation/9", "Upgrade"),
     "truncated": ("substr(document, 1, 200)", "no whole document", "without it"),
     "field": ("replace(document, '\"request\"', '\"wish\"')", "request, wish", "version of this toolkit"),
     "amount": ("replace(document, '5000.50', 'much')", "nothing can mean", "without it"),
@@ -360,7 +417,7 @@ def test_a_row_that_cannot_be_read_hides_only_itself(
     journal: Journal, path: Path, damage: str, problem: str, advice: str
 ) -> None:
     first, second = journal.save(make_delegation("aaaa")), make_delegation("bbbb", network="base")
-    journal.save(with_approval_in_flight(second))
+    save_in_order(journal, with_approval_in_flight(second))
     last = journal.save(make_delegation("cccc"))
     query(path, f"UPDATE delegations SET document = {damage} WHERE id = 'bbbb'")  # noqa: S608
 
@@ -374,15 +431,18 @@ def test_a_row_that_cannot_be_read_hides_only_itself(
         journal.load("bb")
     assert problem in raised.value.message
     assert raised.value.hint == row.hint
-    assert journal.save(first).revision == 2
+    assert journal.save(in_state("agreed", first)).revision == 2
 
-    with pytest.raises(OwnerBusyError, match="bbbb of the same owner cannot be read, and may have an approval") as busy:
-        journal.save(with_approval_in_flight(make_delegation("dddd", network="base")))
+    with pytest.raises(OwnerBusyError, match="bbbb of the same owner on base cannot be read, and may have") as busy:
+        save_in_order(journal, with_approval_in_flight(make_delegation("dddd", network="base")))
     assert problem in busy.value.hint
     assert "resume bbbb" not in busy.value.hint
 
 
-@pytest.mark.parametrize(("column", "value"), [("created_at", "x'ff'"), ("created_at", "1"), ("in_flight", "x'00ff'")])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("created_at", "x'ff'"), ("created_at", "1"), ("owner_lock", "x'00ff'"), ("owner_key", "x'00ff'")],
+)
 def test_a_damaged_cell_beside_a_damaged_document_hides_only_its_row(
     journal: Journal, path: Path, column: str, value: str
 ) -> None:
@@ -418,7 +478,7 @@ def test_a_row_that_cannot_be_read_is_left_as_it_is_by_a_migration_and_keeps_its
     assert (row.id, row.created_at, row.network) == ("3e6bfb43eebd", None, "base")
     assert row.owner is not None
     with pytest.raises(OwnerBusyError, match="cannot be read"):
-        journal.save(with_approval_in_flight(make_delegation("new", owner=row.owner, network="base")))
+        save_in_order(journal, with_approval_in_flight(make_delegation("new", owner=row.owner, network="base")))
     journal.close()
     assert documents(old)["3e6bfb43eebd"] == before
 
@@ -460,14 +520,16 @@ def postgresql_url() -> Iterator[str]:
 
 def test_postgresql_keeps_the_same_promises(postgresql_url: str) -> None:
     journal = open_journal(postgresql_url)
-    first = journal.save(with_approval_in_flight(make_delegation("aaaa")))
+    first = save_in_order(journal, with_approval_in_flight(make_delegation("aaaa")))
     assert journal.load("aa") == first
     with pytest.raises(OwnerBusyError):
-        journal.save(with_approval_in_flight(make_delegation("bbbb")))
+        save_in_order(journal, with_approval_in_flight(make_delegation("bbbb")))
     second = journal.save(first)
     with pytest.raises(JournalConflictError):
         journal.save(first)
-    assert journal.list() == (second,)
+    with pytest.raises(IllegalTransitionError):
+        journal.save(in_state("done", second))
+    assert journal.list() == (second, journal.load("bbbb"))
     journal.set_pin("spender", "one")
     journal.set_pin("spender", "two")
     assert journal.get_pin("spender") == "two"
@@ -517,7 +579,7 @@ def test_in_postgresql_processes_that_open_the_version_before_migrate_it_once(da
     )
     ask(database, "CREATE TRIGGER t AFTER UPDATE ON delegations FOR EACH ROW EXECUTE FUNCTION count_write()")
     assert run_processes("race", database) == [7] * 6
-    assert sorted(ask(database, "SELECT id FROM written")) == sorted((key,) for key in STATIONS)
+    assert sorted(ask(database, "SELECT id FROM written")) == WRITTEN
     journal = open_journal(database)
     assert {d.id: d.station for d in journal.list()} == STATIONS
     journal.close()
@@ -531,7 +593,7 @@ def test_in_postgresql_processes_that_make_it_at_once_make_one(database: str) ->
 
 def test_in_postgresql_a_killed_migration_is_completed_by_the_next_one(database: str) -> None:
     write_old_journal(database)
-    assert run_processes("kill", database) == [2 + 1 + 7]
+    assert run_processes("kill", database) == [KILLED]
     journal = open_journal(database)
     assert {d.id: d.station for d in journal.list()} == STATIONS
     journal.close()

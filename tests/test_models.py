@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from chains.claims import Finding
 from chains.errors import InvalidAmountError
 from chains.types import (
     AllowanceState,
@@ -32,7 +33,6 @@ from delegation.models import (
     Delegation,
     DelegationRequest,
     DelegationToken,
-    Finding,
     Plan,
     Proof,
     StatementToSign,
@@ -235,7 +235,7 @@ def test_a_document_without_a_format_is_of_the_first_version_and_is_upgraded_whe
     token = DelegationToken(token=SECRET, nonce="n", obtained_at=NOW, expires_at=NOW + timedelta(minutes=10))
     d = new_delegation(approvals=(approval(),), delegation_token=token)
     saved = json.loads(d.model_dump_json())
-    assert next(iter(saved.items())) == ("format", "delegation/2")
+    assert next(iter(saved.items())) == ("format", "delegation/3")
     first = {name: value for name, value in saved.items() if name not in {"format", "approvals", "delegation_token"}}
     first |= {"approval": saved["approvals"], "token": saved["delegation_token"]}
     assert Delegation.model_validate_json(json.dumps(first)) == Delegation.model_validate(first) == d
@@ -245,7 +245,7 @@ def test_a_document_without_a_format_is_of_the_first_version_and_is_upgraded_whe
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": "delegation/2", "approval": []},  # the names of a version are no names of another
+        {"format": "delegation/3", "approval": []},  # the names of a version are no names of another
         {"approval": [], "approvals": []},
         {"format": "evidence/1"},
         {"format": "delegation/02"},
@@ -260,21 +260,21 @@ def test_a_document_of_no_version_is_refused(changes: dict[str, Any]) -> None:
         Delegation.model_validate(saved | changes)
 
 
-@pytest.mark.parametrize("version", [3, 17, 999_999_999])
+@pytest.mark.parametrize("version", [4, 17, 999_999_999])
 def test_a_document_of_a_newer_version_says_which_one_and_what_to_do(version: int) -> None:
     saved = json.loads(new_delegation().model_dump_json()) | {"format": f"delegation/{version}", "later": SECRET}
     for read in (lambda: Delegation.model_validate(saved), lambda: Delegation.model_validate_json(json.dumps(saved))):
         with pytest.raises(NewerVersionError, match=f"the format delegation/{version}, ") as raised:
             read()
         assert "Upgrade this toolkit" in raised.value.hint
-        assert (raised.value.expected, raised.value.found) == ("delegation/2", f"delegation/{version}")
+        assert (raised.value.expected, raised.value.found) == ("delegation/3", f"delegation/{version}")
         assert SECRET not in str(raised.value)
 
 
 def test_what_is_built_in_code_is_of_todays_shape_and_not_upgraded() -> None:
     with pytest.raises(ValidationError, match="approval"):
         new_delegation(approval=())
-    assert new_delegation().format == "delegation/2"
+    assert new_delegation().format == "delegation/3"
 
 
 def new_delegation(**stations: Any) -> Delegation:
@@ -349,7 +349,7 @@ def test_the_stations_are_passed_from_left_to_right() -> None:
         ("ownership", {"approvals": (settled, settled)}),
         ("ownership", {"statement": statement}),
         ("proof", {"ownership": OwnershipSignature("t", "s", "eip191")}),
-        ("submission", {"proof": Proof(**dict.fromkeys(Proof.model_fields, "x"))}),
+        ("proof", {"proof": Proof(**dict.fromkeys(Proof.model_fields, "x"))}),  # saved with the attempt to offer it
         ("submission", {"submission": Submission(attempted_at=NOW)}),
         ("verification", {"submission": Submission(attempted_at=NOW, outcome="accepted")}),
         ("done", {"verification": Verification.of((Finding(rule="r", verdict="VERIFIED", message="m"),), at=NOW)}),

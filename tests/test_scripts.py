@@ -68,15 +68,15 @@ async def test_an_allowance_is_granted_and_revoked_by_a_yes(cli: CommandLine) ->
 
 async def test_everything_else_than_a_yes_signs_nothing(cli: CommandLine) -> None:
     owner = await default_wallet(cli)
-    declined, silent, revoked = await asyncio.gather(
-        run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="n\n"),
-        run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed=""),
-        run(cli, "revoke_allowance.py", "linea", "usdc", "sandbox", typed="n\n"),
-    )
+    # One after the other: while a person is asked, nobody else is asked for the same owner.
+    declined = await run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="n\n")
+    silent = await run(cli, "grant_allowance.py", "linea", "usdc", "5000", "sandbox", typed="")
+    revoked = await run(cli, "revoke_allowance.py", "linea", "usdc", "sandbox", typed="n\n")
     for result in (declined, silent, revoked):
         assert result.status == 1
         assert "nothing was signed" in result.err
-    assert (await cli.nonce("linea", owner), cli.delegations()) == (0, ())
+    assert await cli.nonce("linea", owner) == 0
+    assert [d.station for d in cli.delegations()] == ["failed"] * 3
 
 
 async def test_ctrl_c_at_the_question_ends_it_at_once(cli: CommandLine) -> None:
@@ -89,7 +89,7 @@ async def test_ctrl_c_at_the_question_ends_it_at_once(cli: CommandLine) -> None:
     result = await cli.finish(process)
     assert result.status == 1
     assert result.err.startswith("Interrupted.")
-    assert cli.delegations() == ()
+    assert [d.station for d in cli.delegations()] == ["failed"]
 
 
 async def test_bad_input_ends_with_2_and_a_message(cli: CommandLine) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from spl.token import models
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
 
 from chains.errors import (
+    ChainError,
     ContradictionError,
     InputError,
     InvalidAddressError,
@@ -58,6 +60,7 @@ from chains.solana.transactions import attach_signature
 from chains.types import (
     AllowanceIntent,
     ApproveOptions,
+    ApproveStep,
     Block,
     SentTransaction,
     Settlement,
@@ -756,6 +759,44 @@ async def test_nothing_takes_the_place_of_a_transaction_and_it_is_said_until_whe
     with pytest.raises(InputError, match="could be cancelled"):
         await lab.node.settle_cancellation(unsigned, sign(unsigned, wallet), timeout=1)
     assert await lab.node.get_nonce(sign(unsigned, wallet).hash) is None
+
+
+GARBAGE: list[Any] = [
+    None,
+    [],
+    {},
+    "",
+    7,
+    -1,
+    True,
+    {"value": []},
+    {"value": [7]},
+    {"context": {"slot": -1}, "value": [None]},
+]
+
+
+@pytest.mark.parametrize(
+    "method", ["getSignatureStatuses", "getSlot", "getFirstAvailableBlock", "getEpochInfo", "getMultipleAccounts"]
+)
+async def test_a_nodes_nonsense_about_what_has_settled_is_always_a_chain_error(
+    lab: Lab, wallet: Keypair, method: str
+) -> None:
+    intent = lab.intent(wallet, 5)
+    unsigned, settlement = await lab.carry(intent, wallet)
+    signed = sign(unsigned, wallet)
+    lies: dict[str, Callable[[Any], Any]] = {"getSignatureStatuses": forgotten}
+    for garbage in GARBAGE:
+        lies[method] = lambda _, garbage=garbage: garbage
+        node = SolanaNode(lab.node.chain, LyingRpc(lab.rpc, lies))
+        waits: list[Callable[[], Awaitable[object]]] = [
+            lambda: node.settle(intent, ApproveStep(5), unsigned, signed, timeout=0),  # noqa: B023 - called at once
+            lambda: node.review(intent, settlement),  # noqa: B023 - called at once
+            lambda: node.replace(intent, None, unsigned),  # noqa: B023 - called at once
+            lambda: node.get_time_left(unsigned),  # noqa: B023 - called at once
+        ]
+        for wait in waits:
+            with suppress(ChainError):
+                await wait()
 
 
 async def test_our_instructions_are_those_of_the_spl_library(lab: Lab, wallet: Keypair) -> None:

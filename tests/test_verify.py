@@ -10,12 +10,14 @@ import pytest
 from line_lab import UNIT, WALLET_LIST, Line, open_line
 
 from chains.claims import Finding
+from chains.errors import NodeError
 from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc
-from chains.types import Node
+from chains.types import Node, Review
 from delegation import Delegation, carry
 from delegation.errors import DelegationError
 from delegation.models import Verification
+from delegation.plan import intent_of
 from delegation.sandbox import Sandbox
 from delegation.verify import verify_delegation
 
@@ -38,9 +40,17 @@ async def dead_node(line: Line) -> AsyncIterator[Node]:
     await node.aclose()
 
 
+async def review(line: Line, d: Delegation) -> Review:
+    assert d.plan is not None
+    settlement = d.approvals[-1].settlement
+    assert settlement is not None
+    return await line.context.node.review(intent_of(d.request, d.plan), settlement)
+
+
 async def verify(line: Line, d: Delegation, node: Node | None = None, list_timeout: float = 0) -> Verification:
+    seen = await review(line, d)
     return await verify_delegation(
-        d, node or line.context.node, line.context.gateway, now=line.context.now, list_timeout=list_timeout
+        d, seen, node or line.context.node, line.context.gateway, now=line.context.now, list_timeout=list_timeout
     )
 
 
@@ -58,40 +68,48 @@ def verdicts(verification: Verification) -> dict[str, str]:
 async def test_what_chain_and_platform_confirm_is_verified(line: Line, granted: Delegation) -> None:
     verification = await verify(line, granted)
     assert verification.verdict == "VERIFIED"
-    assert verdicts(verification) == dict.fromkeys(("chain-effect", "chain-now", "platform-list"), "VERIFIED")
-    assert verification.allowance == 5000 * UNIT
+    assert verdicts(verification) == dict.fromkeys(("chain-effect", "canonical", "platform-list"), "VERIFIED")
+    assert (verification.allowance, verification.state) == (5000 * UNIT, "active")
     assert verification.block is not None
-    assert verification.block.number >= granted.approvals[0].settlement.block.number
+    settlement = granted.approvals[0].settlement
+    assert settlement is not None
+    assert verification.block.number >= settlement.block.number
 
 
 async def test_what_was_spent_since_refutes_nothing(line: Line, granted: Delegation) -> None:
     await line.sandbox.spend("base", "usdc", line.owner, 1200 * UNIT)
     verification = await verify(line, granted)
     assert verification.verdict == "VERIFIED"
-    assert verification.allowance == 3800 * UNIT
-    now = next(finding for finding in verification.findings if finding.rule == "chain-now")
-    assert (now.expected, now.found) == ("5000000000", "3800000000")
-    assert "spent from, or lowered since" in now.message
+    assert (verification.allowance, verification.state) == (3800 * UNIT, "reduced")
+    effect = next(finding for finding in verification.findings if finding.rule == "chain-effect")
+    assert (effect.expected, effect.found) == ("5000000000", "5000000000")
 
 
-async def test_an_allowance_that_was_raised_behind_our_back_is_refuted_although_the_list_agrees(
-    line: Line, granted: Delegation
+@pytest.mark.parametrize(("amount", "state"), [(6000, "exceeds"), (4000, "replaced"), (0, "revoked")])
+async def test_what_was_changed_behind_our_back_since_is_the_state_and_no_verdict(
+    line: Line, granted: Delegation, amount: int, state: str
 ) -> None:
-    await line.approve_directly(6000 * UNIT)
+    await line.approve_directly(amount * UNIT)
     verification = await verify(line, granted)
-    assert verification.verdict == "REFUTED"
-    assert verdicts(verification) == {
-        "chain-effect": "VERIFIED",
-        "chain-now": "REFUTED",
-        "platform-list": "VERIFIED",
-    }
+    assert (verification.verdict, verification.state) == ("VERIFIED", state)
+    assert verification.allowance == amount * UNIT
 
 
-async def test_a_revocation_that_left_something_is_refuted(line: Line, granted: Delegation) -> None:
+async def test_what_was_allowed_after_a_revocation_is_shown_with_it(line: Line, granted: Delegation) -> None:
     revoked = await line.carry("0")
     assert (await verify(line, revoked)).verdict == "VERIFIED"
     await line.approve_directly(1)
-    assert (await verify(line, revoked)).verdict == "REFUTED"
+    verification = await verify(line, revoked)
+    assert (verification.state, verification.allowance) == ("exceeds", 1)
+
+
+async def test_an_approval_whose_block_has_left_the_chain_is_never_verified(line: Line, granted: Delegation) -> None:
+    await line.rpc.request("anvil_rollback", [1])
+    await line.rpc.request("evm_mine")
+    verification = await verify(line, granted)
+    assert verification.verdict == "REFUTED"
+    assert verdicts(verification)["canonical"] == "REFUTED"
+    assert (verification.state, verification.allowance) == ("reorganised", None)
 
 
 async def test_a_wallet_that_is_not_listed_is_refuted_and_after_a_revocation_it_is_not(
@@ -127,34 +145,45 @@ async def test_a_list_that_lags_behind_is_read_again_before_it_counts(line: Line
     assert (await verify(line, granted, list_timeout=5)).verdict == "VERIFIED"
 
 
-async def test_a_node_that_cannot_be_asked_leaves_it_open(line: Line, granted: Delegation, dead_node: Node) -> None:
-    verification = await verify(line, granted, dead_node)
-    assert verification.verdict == "UNDETERMINED"
-    assert verdicts(verification) == {
-        "chain-effect": "VERIFIED",
-        "chain-now": "UNDETERMINED",
-        "platform-list": "VERIFIED",
-    }
-    assert (verification.allowance, verification.block) == (None, None)
-
-
-async def test_without_a_node_a_smaller_allowance_in_the_list_may_be_spent_and_a_larger_one_cannot(
+async def test_a_node_that_cannot_be_asked_says_nothing_and_changes_nothing(
     line: Line, granted: Delegation, dead_node: Node
 ) -> None:
-    await list_says(line, {"allowance": "3800"})
-    assert verdicts(await verify(line, granted, dead_node))["platform-list"] == "UNDETERMINED"
-    await list_says(line, {"allowance": "5000.000001"})
-    assert verdicts(await verify(line, granted, dead_node))["platform-list"] == "REFUTED"
+    with pytest.raises(NodeError):
+        await carry(granted, replace(line.context, node=dead_node))
+    assert line.only() == granted
+
+
+async def test_what_was_read_of_the_chain_stands_if_the_node_cannot_be_asked_again(
+    line: Line, granted: Delegation, dead_node: Node
+) -> None:
+    await list_says(line)
+    verification = await verify(line, granted, dead_node, list_timeout=5)
+    assert (verification.verdict, verification.allowance) == ("VERIFIED", 5000 * UNIT)
+
+
+async def test_where_the_chain_was_not_read_a_smaller_allowance_in_the_list_may_be_spent_and_a_larger_one_cannot(
+    line: Line, granted: Delegation
+) -> None:
+    unread = replace(await review(line, granted), now=None)
+
+    async def judge(allowance: str) -> str:
+        await list_says(line, {"allowance": allowance})
+        node, gateway = line.context.node, line.context.gateway
+        verification = await verify_delegation(granted, unread, node, gateway, now=line.context.now, list_timeout=0)
+        return verdicts(verification)["platform-list"]
+
+    assert await judge("3800") == "UNDETERMINED"
+    assert await judge("5000.000001") == "REFUTED"
 
 
 async def test_a_platform_that_cannot_be_asked_leaves_it_open_and_hides_no_refutation(
-    line: Line, granted: Delegation, dead_node: Node
+    line: Line, granted: Delegation
 ) -> None:
-    await line.platform.misbehave(WALLET_LIST, method="GET", status=403, times=3)
+    await line.platform.misbehave(WALLET_LIST, method="GET", status=403, times=2)
     verification = await verify(line, granted)
     assert (verification.verdict, verdicts(verification)["platform-list"]) == ("UNDETERMINED", "UNDETERMINED")
-    assert (await verify(line, granted, dead_node)).verdict == "UNDETERMINED"
-    await line.approve_directly(6000 * UNIT)
+    await line.rpc.request("anvil_rollback", [1])
+    await line.rpc.request("evm_mine")
     assert (await verify(line, granted)).verdict == "REFUTED"
 
 
@@ -164,14 +193,14 @@ async def test_a_finished_delegation_that_is_carried_again_is_only_verified_agai
     await line.approve_directly(6000 * UNIT)
     again = await carry(granted, line.context)
     assert again.verification is not None
-    assert again.verification.verdict == "REFUTED"
+    assert (again.verification.verdict, again.verification.state) == ("VERIFIED", "exceeds")
     assert (again.approvals, again.submission) == (granted.approvals, granted.submission)
     assert await line.statuses() == [201]
 
 
 async def test_a_line_whose_platform_is_down_at_the_end_is_undetermined_and_verified_later(line: Line) -> None:
-    # The plan reads the list once; the verification is the second to read it.
-    await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.0)
+    # The list is read for the plan, and right before the proof; the verification is the third to read it.
+    await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.0, times=2)
     await line.platform.misbehave(WALLET_LIST, method="GET", status=403, times=1)
     context = replace(line.context, list_timeout=0)
     d = await carry(line.new("5000"), context)
@@ -182,9 +211,10 @@ async def test_a_line_whose_platform_is_down_at_the_end_is_undetermined_and_veri
     assert d.verification.verdict == "VERIFIED"
 
 
-async def test_a_delegation_without_a_settled_approval_cannot_be_verified(line: Line) -> None:
+async def test_a_delegation_without_a_settled_approval_cannot_be_verified(line: Line, granted: Delegation) -> None:
+    seen, context = await review(line, granted), line.context
     with pytest.raises(DelegationError, match="no settled approval"):
-        await verify(line, line.new("5000"))
+        await verify_delegation(line.new("5000"), seen, context.node, context.gateway, now=context.now, list_timeout=0)
 
 
 def test_nothing_checked_is_not_verified_and_one_refutation_refutes_all() -> None:

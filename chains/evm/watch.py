@@ -34,8 +34,10 @@ _LONGEST_PAUSE: Final = 2.0
 _CHECK_EVERY: Final = 2.0
 # How long a node may not know a transaction that a wallet says it sent: wallets may send through private relays.
 _DROPPED_AFTER: Final = 120.0
-# The servers behind one URL can be a block apart: what decides against a transaction is looked at again after this.
+# The servers behind one URL can be a block apart: what decides against a transaction is looked at again after this,
+# and once more where it cannot be said what used the nonce.
 _LOOK_AGAIN: Final = 0.5
+_LOOKS: Final = 3
 # How often reading the state may fail before it is an error.
 _READ_ATTEMPTS: Final = 3
 _READ_PAUSE: Final = 0.5
@@ -129,9 +131,8 @@ class Watch:
                 looks = self.looks
                 if await self._check(now):
                     continue
-                next_check = clock() + _CHECK_EVERY
-                if (looks, self.looks) == (0, 1):
-                    next_check = clock() + _LOOK_AGAIN
+                next_check = clock() + (_LOOK_AGAIN if self.looks == 1 else _CHECK_EVERY)
+                if looks < self.looks < _LOOKS:
                     ends = max(ends, next_check)
             left = ends - clock()
             if left <= 0 and self.checked:
@@ -257,7 +258,8 @@ class Watch:
     async def _look_for_user_of_nonce(self) -> bool:
         """Return whether it was found out what used the nonce, so that it is known from now on.
 
-        Raises `TransactionReplacedError` if it is none of ours, seen twice in blocks that lie deep enough.
+        Raises `TransactionReplacedError` if it is none of ours, seen twice in blocks that lie deep enough, or three
+        times where the node's history does not tell what it is.
         """
         unsearched: RpcError | None = None
         other = None
@@ -276,8 +278,12 @@ class Watch:
         self.looks += 1
         if self.looks < 2 or await self._waits_elsewhere():
             return False
-        user = await self._find_user()
-        if user is not None and user in self.known:
+        newest = parse_quantity("eth_blockNumber", await self.rpc.request("eth_blockNumber"))
+        if await get_nonce(self.rpc, self.unsigned.sender, hex(newest)) <= self.unsigned.nonce:
+            # This server is behind the one that knows the nonce as used: it cannot know by what.
+            return False
+        user = await self._find_user(newest)
+        if user in self.known or (user is None and self.looks < _LOOKS):
             return False
         if user is not None and user not in self.ruled_out and await self._is_ours(user):
             self.known.append(user)
@@ -300,10 +306,9 @@ class Watch:
             return False
         return await self.is_elsewhere() or await has_pending(self.rpc, self.unsigned)
 
-    async def _find_user(self) -> str | None:
+    async def _find_user(self, newest: int) -> str | None:
         """Return the hash of what used the nonce, or None where the node's history does not tell."""
         try:
-            newest = parse_quantity("eth_blockNumber", await self.rpc.request("eth_blockNumber"))
             return await find_user_of_nonce(self.rpc, self.unsigned.sender, self.unsigned.nonce, newest)
         except NodeError:
             # Old state is pruned on many nodes; the hash is evidence that can be missing, not part of the verdict.

@@ -6,13 +6,12 @@ import re
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from delegation.cli.progress import is_terminal
 from delegation.cli.session import DONE, Session, command
-from delegation.lifecycle import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([dhm])", re.ASCII)
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
-_STATES: Final = ("unfinished", "in-force", *get_args(State))
 _ROOM_FOR_ALL: Final = 140  # columns
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -46,7 +44,7 @@ class _Since(click.ParamType[datetime]):
 @click.command("list")
 @click.option("--network", help="Only those on this network.")
 @click.option("--owner", help="Only those of this owner's address.")
-@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
+@click.option("--state", help="Only those in this state: unfinished, in-force, done, failed, superseded, ...")
 @click.option("--since", type=_Since(), help="Only those made since: 2026-11-25, or 7d, 12h, 30m ago (UTC).")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest.")
 @command
@@ -68,6 +66,7 @@ async def list_command(
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
+    _require_state(state)
     profile = session.load_profile()
     journal = open_journal(journal_location(profile))
     try:
@@ -95,11 +94,20 @@ async def list_command(
         )
         return DONE
     if shown or (unreadable and not filtered):
-        _print_table(session, shown, () if filtered else unreadable, in_force)
+        _print_table(session, shown, delegations, () if filtered else unreadable, in_force)
     else:
         session.say("There is none like this." if filtered and delegations else "The journal is empty.")
     tell_unreadable(session, unreadable)
     return DONE
+
+
+def _require_state(state: str | None) -> None:
+    from delegation.errors import InvalidRequestError
+    from delegation.lifecycle import MEANINGS
+
+    possible = ("unfinished", "in-force", *MEANINGS)
+    if state is not None and state not in possible:
+        raise InvalidRequestError("There is no such state.", hint=f"It is one of {', '.join(possible)}.")
 
 
 def _is_in(state: str | None, d: Delegation, in_force: set[str]) -> bool:
@@ -115,7 +123,11 @@ def _same_address(given: str, owner: str) -> bool:
 
 
 def _print_table(
-    session: Session, delegations: Sequence[Delegation], unreadable: Sequence[UnreadableRow], in_force: set[str]
+    session: Session,
+    delegations: Sequence[Delegation],
+    everything: Sequence[Delegation],
+    unreadable: Sequence[UnreadableRow],
+    in_force: set[str],
 ) -> None:
     # What is piped into another program is shown whole.
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _ROOM_FOR_ALL
@@ -129,7 +141,7 @@ def _print_table(
             d.request.network,
             f"{d.request.amount:f} {d.request.currency.upper()}",
             d.request.owner if roomy else _short(d.request.owner),
-            _state(d, reasons=reasons),
+            _state(d, everything, reasons=reasons),
         )
         for d in delegations
     ]
@@ -150,14 +162,17 @@ def _print_table(
         session.say("* says what the chain allows now, less what was spent.")
 
 
-def _state(d: Delegation, *, reasons: bool) -> str:
+def _state(d: Delegation, everything: Sequence[Delegation], *, reasons: bool) -> str:
     """Return in a word or two where a delegation stands; with `reasons` also why it ended."""
+    from delegation.intents import find_newer
+
     if d.ended is not None:
         return f"{d.ended.kind}: {d.ended.reason}" if reasons else d.ended.kind
     if d.verification is not None:
         state = d.verification.state
         return d.verification.verdict + (f" ({state})" if reasons and state is not None else "")
-    return d.station
+    newer = find_newer(d, everything)
+    return d.station if newer is None else f"over: {newer.id}"
 
 
 def _short(address: str) -> str:

@@ -73,6 +73,7 @@ async def resume_command(
         return DONE
     request = delegation.request
     at = f"stopped at the {delegation.station}" if delegation.unfinished else f"is {delegation.station}"
+    at = "is finished; verifying it again" if delegation.state == "done" else at
     session.say(
         f"Delegation {delegation.id} ({request.amount:f} {request.currency.upper()} on {request.network} from "
         f"{request.owner}) {at}."
