@@ -40,9 +40,28 @@ def test_no_life_of_a_hundred_thousand_breaks_an_invariant() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, id=bug.name, marks=[pytest.mark.long] if bug.rare else []) for bug in BUGS]
+)
 def test_a_planted_bug_is_caught(bug: Bug) -> None:
     assert find_catch(bug, 0, SEEDS) is not None, f"nothing notices that {bug.name}"
+
+
+def test_every_transition_of_the_state_table_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: set[tuple[str | None, str]] = set()
+
+    def follow(state: State | None, event: Event) -> State:
+        after = next_state(state, event)
+        taken.add((state, event))
+        return after
+
+    monkeypatch.setattr(delegation.context, "next_state", follow)
+    left = TRANSITIONS.keys() - SELDOM
+    for seed in range(SEEDS):
+        taken.update((state, "supersede") for state in run_seed(seed).ended_with)
+        if left <= taken:
+            break
+    assert left <= taken, f"no life takes {sorted(map(str, left - taken))}"
 
 
 def test_the_same_seed_is_the_same_life() -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from chains.errors import RpcError, ToolkitError
+from delegation.abandonment import abandon
 from delegation.approval import discard_request
 from delegation.context import Context
 from delegation.flow import carry, new_delegation
@@ -82,7 +83,7 @@ def draw_request(world: World, process: Process) -> tuple[Owner, Delegation]:
     rng = world.rng
     owner = rng.choice(world.owners)
     network = rng.choice(list(world.chains))
-    amount, currency = rng.choice(_AMOUNTS), rng.choice(("usdc", "usdc", "usdt"))
+    amount, currency = rng.choice(_AMOUNTS), rng.choice(("usdc", "usdt"))
     request = DelegationRequest(
         network=network,
         currency=currency,
@@ -185,6 +186,14 @@ async def resume_at_once(world: World, process: Process) -> None:
 async def ask_at_once(world: World, process: Process) -> None:
     """Ask for two things at the same time, in two processes."""
     await asyncio.gather(*(ask_for(world, one) for one in world.processes))
+
+
+async def abandon_one(world: World, process: Process) -> None:
+    """Give something up for good, if it can do no harm any more."""
+    unfinished = [d for d in world.known() if d.unfinished]
+    if unfinished:
+        d = world.load(world.rng.choice(unfinished).id)
+        await carry_on(world, process, world.owner_of(d), d, "abandon", abandon)
 
 
 async def speed_up_one(world: World, process: Process) -> None:
@@ -311,6 +320,7 @@ ACTIONS: Final[tuple[tuple[int, Action], ...]] = (
     (1, ask_by_hand),
     (1, resume_by_hand),
     (1, give_up_request),
+    (2, abandon_one),
     (1, speed_up_one),
     (1, cancel_one),
     (1, revoke_one),

@@ -478,7 +478,9 @@ class EvmChain:
         if there is not None and (
             10 * transaction.tip < 11 * there.tip or 10 * transaction.max_fee < 11 * there.max_fee
         ):
-            raise RpcError("eth_sendRawTransaction failed: replacement transaction underpriced", code=-32000)
+            raise RpcError(
+                "eth_sendRawTransaction failed: replacement transaction underpriced", code=-32000, data=there.hash
+            )
         self.known[transaction.hash] = transaction
         self.pool.setdefault(transaction.sender, {})[transaction.nonce] = transaction
         return transaction.hash

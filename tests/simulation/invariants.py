@@ -37,6 +37,7 @@ SENTENCES: Final = {
     8: "No secret is in any log.",
     9: "What is saved is legal by the table of states before each write and after each read.",
     10: "The exit status is 1 only by a verdict.",
+    11: "What is to take another's place offers enough for nodes to swap it in.",
 }
 
 _LONGEST_STAY: Final = 4_000.0

@@ -32,6 +32,7 @@ class Life:
     events: tuple[str, ...]
     outcomes: tuple[str, ...]
     seconds: float
+    ended_with: tuple[str, ...]
 
 
 def run_seed(seed: int, *, verbose: bool = False, real_http: bool = False) -> Life:
@@ -50,6 +51,7 @@ def run_seed(seed: int, *, verbose: bool = False, real_http: bool = False) -> Li
         tuple(world.watch.events),
         tuple(stay.outcome for stay in world.stays),
         world.loop.virtual_time,
+        tuple(world.watch.ended_with),
     )
 
 

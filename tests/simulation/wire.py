@@ -77,6 +77,8 @@ class ModelRpc:
             answer = self._chain.answer(method, params, behind=behind)
         except RpcError as error:
             refusal = error
+            if error.data is not None and method == "eth_sendRawTransaction":
+                self._watch.sees_refusal(params[0], error.data)
         process.step()
         return Fault.LOST_AFTER if fault is Fault.LOST_AFTER else Fault.NONE, refusal, answer
 

@@ -18,6 +18,7 @@ from solders.keypair import Keypair
 
 import delegation.gateway.client as gateway_client
 from chains import get_chain
+from chains.evm.addresses import keccak256
 from chains.evm.node import EvmNode
 from chains.solana.node import SolanaNode
 from delegation.context import Context, Replacement, StatementTerms
@@ -80,8 +81,9 @@ class Stay:
 class Watch:
     """What is seen to happen, and the invariants that are seen broken at that very moment."""
 
-    def __init__(self, loop: VirtualLoop, *, verbose: bool) -> None:
+    def __init__(self, loop: VirtualLoop, ledger: Ledger, *, verbose: bool) -> None:
         self._loop = loop
+        self.ledger = ledger
         self.verbose = verbose
         self.events: list[str] = []
         self.violations: list[Violation] = []
@@ -90,6 +92,7 @@ class Watch:
         self.documents: dict[str, str] = {}
         self.versions: dict[str, Delegation] = {}
         self.unclear_posts: list[bytes] = []
+        self.ended_with: list[str] = []
         self.judge_saved: Callable[[Delegation | None, Delegation], None] = lambda before, after: None
 
     def date(self) -> datetime:
@@ -126,6 +129,13 @@ class Watch:
                 if saved.get("submission") is not None and (saved.get("proof") or {}).get("token") == token:
                     return
         self.violate(2, f"{process.name} posted a proof whose attempt is not in the journal")
+
+    def sees_refusal(self, raw: str, there: str) -> None:
+        """A node would not swap bytes in for what waits on their nonce: what was made later must offer enough."""
+        order = list(self.ledger.made)
+        made = "0x" + keccak256(bytes.fromhex(raw[2:])).hex()
+        if made in order and there in order and order.index(made) > order.index(there):
+            self.violate(11, f"{made[:12]} was made to take the place of {there[:12]}, and offers too little")
 
     def asks_wallet(self, owner: str) -> None:
         """A wallet that sends by itself is asked: that must be in the journal."""
@@ -186,6 +196,8 @@ class WatchedJournal(Journal):
     def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         saved = super().save(delegation, ending=ending)
         for one in (*(each.model_copy(update={"revision": each.revision + 1}) for each in ending), saved):
+            if one is not saved:
+                self._watch.ended_with.append(self._watch.versions[one.id].state)
             self._watch.judge_saved(self._watch.versions.get(one.id), one)
             self._watch.versions[one.id] = one
         self._process.step()
@@ -250,9 +262,9 @@ class World:
         self._real_http = real_http
         self.rng = rng = Random(seed)
         self.loop = VirtualLoop()
-        self.watch = Watch(self.loop, verbose=verbose)
-        self.loop.set_exception_handler(self._hear_stray)
         self.ledger = Ledger()
+        self.watch = Watch(self.loop, self.ledger, verbose=verbose)
+        self.loop.set_exception_handler(self._hear_stray)
         self.faults = Faults(rng, rng.choice((0.0, 0.05, 0.05, 0.3)))
         self.crashes = rng.choice((0.0, 0.1, 0.3))
         self.stays: list[Stay] = []
@@ -271,8 +283,8 @@ class World:
             habits=Habits(
                 repeated=rng.choice(("refuses", "refuses", "takes")),
                 list_lag=rng.choice((0.0, 0.0, 2.0, 8.0)),
-                oldest=rng.choice((1e9, 1e9, 1e9, 900.0)),
-                forgets=rng.choice((0.0, 0.0, 0.0, 0.02)),
+                oldest=rng.choice((1e9, 1e9, 1e9, 120.0)),
+                forgets=rng.choice((0.0, 0.0, 0.03)),
                 drops_revoked=rng.random() < 0.3,
             ),
             faults=self.faults,
@@ -333,7 +345,7 @@ class World:
             overrides=rng.random() < 0.8,
             rejects_low_fees=rng.random() < 0.3,
             refuses=rng.choice((0.0, 0.0, 0.2)),
-            reorg=rng.choice((0.0, 0.0, 0.02, 0.06)),
+            reorg=rng.choice((0.0, 0.0, 0.03, 0.1)),
             idle=rng.choice((0.0, 0.0, 0.2, 0.2, 0.6, 1.0)),
             forget=rng.choice((0.0, 0.0, 0.05)),
             spend=rng.choice((0.0, 0.01, 0.05)),
