@@ -7,7 +7,7 @@ approved (as USDC does), and one refuses to change one allowance into another (a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -184,13 +184,16 @@ class EvmChain:
                 self._spend()
             self._mine(None if faults.happens(temper.idle) else self._choose())
         else:
-            self._base_fee, self._tip, self.refusing = temper.base_fee, temper.tip, False
+            # As cheap as it ever was: what was signed with some headroom lands.
+            self._base_fee = temper.base_fee // 2 if temper.base_fee_moves else temper.base_fee
+            self._tip, self.refusing = temper.tip, False
             self._mine(self._choose())
 
     def _move_fees(self) -> None:
         if self.temper.base_fee_moves:
             factor = 0.875 + 0.25 * self._rng.random()
-            self._base_fee = max(7, min(int(self._base_fee * factor), 8 * self.temper.base_fee))
+            low, high = self.temper.base_fee // 2, 8 * self.temper.base_fee
+            self._base_fee = max(low, min(int(self._base_fee * factor), high))
         if self.temper.tip_moves:
             factor = 0.8 + 0.5 * self._rng.random()
             low, high = self.temper.tip // 2, 6 * self.temper.tip
@@ -274,9 +277,13 @@ class EvmChain:
         for _ in range(depth + 1):
             self._mine(None if self._rng.random() < 0.5 else self._choose())
 
-    def remember(self) -> None:
-        """Give back to the mempool what reorganisations took out of the chain: some node still has it."""
-        for transaction in self._dropped:
+    def remember(self, foreign: Set[str]) -> None:
+        """Give back to the mempool what reorganisations took out of the chain, and what the owner's other apps sent.
+
+        Some node still has the first, and those apps look after theirs: without them a later nonce could never land.
+        """
+        lost = [transaction for hash_, transaction in self.known.items() if hash_ in foreign]
+        for transaction in (*self._dropped, *lost):
             if transaction.nonce >= self.head.state.nonces.get(transaction.sender, 0):
                 self.pool.setdefault(transaction.sender, {}).setdefault(transaction.nonce, transaction)
 

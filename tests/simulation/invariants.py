@@ -64,7 +64,8 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
     """There is at most one live approval per intent.
 
     The same approval twice is one too many, unless something else changed the allowance between the two, so that the
-    owner was asked again. Nothing allowed twice is nothing.
+    owner was asked again. Nothing allowed twice is nothing. A wallet that takes a nonce of its own for what is to replace
+    the first replaces nothing; that is said, and both are followed.
     """
     for d in delegations:
         if d.plan is None:
@@ -78,7 +79,7 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
                 continue
             if made.amount in seen:
                 world.watch.violate(1, f"{d.id} approved {made.amount} twice, the second time by {transaction.hash}")
-            if made.amount and not disturbed:
+            if made.amount and not disturbed and not (_was_sped_up(world, d) and _takes_own_nonces(world, d)):
                 seen.add(made.amount)
 
 
@@ -127,10 +128,32 @@ def check_newest(world: World, delegations: tuple[Delegation, ...]) -> None:
             continue  # halfway there; that it does not end is another sentence
         if made is not None and d.plan is not None and (made.delegation, made.amount) == (d.id, d.plan.amount):
             continue  # a wallet took a nonce of its own for the same once more, and both are followed
+        if made is not None and made.amount == 0 and _has_settled(made.delegation, last, delegations):
+            continue  # the first of two steps, whose second its owner did not want any more
+        if made is not None and made.amount == 0 and _takes_own_nonces(world, d):
+            continue  # a revocation that was to be replaced, by a wallet that replaces nothing
         of = "nothing" if made is None else f"{made.amount} of {made.delegation}"
         world.watch.violate(
             4, f"{d.id} finished last with {settlement.hash[:12]}, and the chain holds {of} ({last[:12]})"
         )
+
+
+def _takes_own_nonces(world: World, d: Delegation) -> bool:
+    return world.owner_of(d).wallet == "sends with its own nonce"
+
+
+def _was_sped_up(world: World, d: Delegation) -> bool:
+    return any(stay.what == "speed up" and stay.delegation == d.id for stay in world.stays)
+
+
+def _has_settled(delegation_id: str, hash_: str, delegations: tuple[Delegation, ...]) -> bool:
+    """Return whether a delegation holds this transaction as one that took effect."""
+    return any(
+        approval.settlement is not None and approval.settlement.hash == hash_
+        for d in delegations
+        if d.id == delegation_id
+        for approval in d.approvals
+    )
 
 
 def _agreed_at(d: Delegation) -> datetime:

@@ -62,7 +62,7 @@ async def _live(world: World) -> None:
         await _act(world, rng.choice(_WEIGHTED), rng.choice(world.processes))
     world.faults.on = False
     for chain in world.chains.values():
-        chain.remember()
+        chain.remember(world.foreign)
     world.watch.tell("--- all faults end ---")
     for _ in range(_ROUNDS):
         await asyncio.sleep(_PATIENCE)

@@ -7,7 +7,7 @@ was sent, or is lost on its way and has to be sent again; it can land until its 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -114,7 +114,7 @@ class SolanaChain:
         """The newest slot."""
         return FIRST + int(self._now() / SLOT)
 
-    def remember(self) -> None:
+    def remember(self, foreign: Set[str]) -> None:
         """Nothing comes back by itself: what a fork dropped is sent again, or expires."""
 
     def advance(self) -> None:
