@@ -64,8 +64,8 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
     """There is at most one live approval per intent.
 
     The same approval twice is one too many, unless something else changed the allowance between the two, so that the
-    owner was asked again. Nothing allowed twice is nothing. A wallet that takes a nonce of its own for what is to replace
-    the first replaces nothing; that is said, and both are followed.
+    owner was asked again. Nothing allowed twice is nothing. A wallet that takes a nonce of its own for what is to
+    replace the first replaces nothing; that is said, and both are followed.
     """
     for d in delegations:
         if d.plan is None:
@@ -121,21 +121,31 @@ def check_newest(world: World, delegations: tuple[Delegation, ...]) -> None:
             continue  # the chain took it back when nobody looked any more
         history = chain.approvals(token, owner)
         last = history[-1][0].hash if history else "nothing"
-        if last in world.foreign or last == settlement.hash:
+        if last in world.foreign or last == settlement.hash or _is_explained(world, d, last, delegations):
             continue
         made = world.ledger.made.get(last)
-        if made is not None and any(one.id == made.delegation and one.unfinished for one in delegations):
-            continue  # halfway there; that it does not end is another sentence
-        if made is not None and d.plan is not None and (made.delegation, made.amount) == (d.id, d.plan.amount):
-            continue  # a wallet took a nonce of its own for the same once more, and both are followed
-        if made is not None and made.amount == 0 and _has_settled(made.delegation, last, delegations):
-            continue  # the first of two steps, whose second its owner did not want any more
-        if made is not None and made.amount == 0 and _takes_own_nonces(world, d):
-            continue  # a revocation that was to be replaced, by a wallet that replaces nothing
         of = "nothing" if made is None else f"{made.amount} of {made.delegation}"
-        world.watch.violate(
-            4, f"{d.id} finished last with {settlement.hash[:12]}, and the chain holds {of} ({last[:12]})"
-        )
+        what = f"{d.id} finished last with {settlement.hash[:12]}, and the chain holds {of} ({last[:12]})"
+        world.watch.violate(4, what)
+
+
+def _is_explained(world: World, d: Delegation, last: str, delegations: tuple[Delegation, ...]) -> bool:
+    """Return whether it is right that the chain holds another transaction than the one that `d` finished with.
+
+    | what the chain holds                      | why that is right                                                   |
+    |-------------------------------------------|---------------------------------------------------------------------|
+    | something of one that is not finished     | halfway there; that it does not end is another sentence             |
+    | the same of `d` once more                 | a wallet took a nonce of its own for it, and both are followed      |
+    | the first of two steps, which sets 0      | the owner did not want the second any more                          |
+    | a revocation that was to be replaced      | the wallet takes nonces of its own, so that it replaces nothing     |
+    """
+    made = world.ledger.made.get(last)
+    if made is None or d.plan is None:
+        return False
+    unfinished = any(one.id == made.delegation and one.unfinished for one in delegations)
+    if unfinished or (made.delegation, made.amount) == (d.id, d.plan.amount):
+        return True
+    return made.amount == 0 and (_has_settled(made.delegation, last, delegations) or _takes_own_nonces(world, d))
 
 
 def _takes_own_nonces(world: World, d: Delegation) -> bool:
