@@ -25,7 +25,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.types import SentTransaction, SignedTransaction
-from delegation.approval import keep_sent, look_for
+from delegation.approval import keep_found, look_for
 from delegation.carrying import carrying
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError, StillHarmfulError
@@ -85,7 +85,7 @@ async def _find_why_asked_is_harmless(d: Delegation, index: int, context: Contex
         raise _harmful(d, error.message, _CANCEL) from error
     if made is not None:
         with carrying(d, context, force=True):
-            keep_sent(context.journal, d, index, made, context.now())
+            keep_found(d, index, made, context)
         raise _harmful(d, f"the wallet made this approval: {made.hash}.", _CARRY_ON)
     approval = d.approvals[index]
     await _require_unknown(d, approval, context)
@@ -188,6 +188,8 @@ async def _may_land(d: Delegation, approval: Approval, context: Context, why: st
     left = await context.node.get_time_left(approval.unsigned or filled(None, "transaction to sign"))
     if left is None:
         return _harmful(d, why, _CANCEL)
+    if not left:
+        return _harmful(d, why, "Ask again in a moment: what became of it is not known yet.")
     until = f"{context.now() + left:%H:%M:%S} UTC"
     return _harmful(
         d, f"{why} It can until about {until}.", f"Wait until about {until}; then it has landed or can be abandoned."

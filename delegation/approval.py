@@ -24,6 +24,7 @@ from chains.types import (
     ApproveStep,
     EvmFee,
     EvmTransaction,
+    Rival,
     SentTransaction,
     Settlement,
     SignedTransaction,
@@ -34,12 +35,19 @@ from delegation.errors import InvalidRequestError
 from delegation.intents import require_not_over, supersede
 from delegation.journal import Journal
 from delegation.lifecycle import Event
-from delegation.models import Approval, Attempt, Delegation, Ending, filled
+from delegation.models import Approval, ApprovalState, Attempt, Delegation, Ending, Replaced, filled
 from delegation.plan import intent_of
 
 _REBUILDS: Final = 3
 # How much older the journal may say that a hash was last seen than it was: it is written at most this often.
 _SEEN_EVERY: Final = timedelta(seconds=20)
+
+# Of the blocks that a reorganisation took away one may have held a step and another the next one: both are sent again.
+_SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "planned": "settle_step",
+    "handed_out": "settle_before_asked",
+    "on_its_way": "settle_before_sent",
+}
 
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
@@ -110,7 +118,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     unsigned = _unsigned(approval)
     can_land, made = await look_for(d, index, context)
     if made is not None:
-        keep_sent(context.journal, d, index, made, context.now())
+        keep_found(d, index, made, context)
         raise InvalidRequestError(
             f"The wallet did make this approval: {made.hash}.",
             hint=f"Carry delegation {d.id} on to its end. To take it back, revoke afterwards.",
@@ -146,7 +154,7 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
         context.progress("approval", f"{_label(d, index)}: looking for what the wallet sent")
         can_land, made = await look_for(d, index, context)
         if made is not None:
-            return keep_sent(context.journal, d, index, made, context.now())
+            return keep_found(d, index, made, context)
         if not can_land:
             if approval.cancelling:
                 return cancelled(d, context, "Its nonce was used, and not by an approval of this delegation.")
@@ -157,6 +165,9 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
             return d
         # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
         unsigned = _unsigned(approval)
+        if approval.last_seen_at is not None:
+            # What it said that it had sent was given up; asked again, it may send after all.
+            d = keep_approval(d, index, context, "hand_out", last_seen_at=None)
     else:
         # Asked right before a transaction is made, because another process may have settled since the plan was agreed.
         require_not_over(d, context.journal.read_all(d)[0])
@@ -221,7 +232,7 @@ def keep_sent(
     The delegation whose transaction it replaces ends in the same moment: from then on this one answers for the nonce.
     """
     approval = d.approvals[index]
-    replaces = None if d.plan is None or index or approval.lost_to or approval.earlier else d.plan.replaces
+    replaces = _replaces(d, index)
     ending: list[Delegation] = []
     if replaces is not None:
         other = journal.load(replaces.delegation_id)
@@ -238,11 +249,62 @@ def keep_sent(
 async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, SentTransaction | None]:
     """Return whether what was handed out can still land, and the transaction that the wallet made of it, if it did."""
     approval = d.approvals[index]
-    unsigned = _unsigned(approval)
+    rivals = (*approval.rivals, *_borrowed_rivals(d, index, context))
     # In this order: what lands between the two questions is found by the second.
-    can_land = await context.node.can_land(unsigned)
-    made = await context.node.find_approval(_intent(d), approval.step, unsigned)
+    can_land = await context.node.can_land(_unsigned(approval))
+    made = await context.node.find_approval(_intent(d), approval.step, _approving(approval), rivals=rivals)
     return can_land, None if made is None or made in approval.discarded else SentTransaction(made)
+
+
+def _borrowed_rivals(d: Delegation, index: int, context: Context) -> tuple[Rival, ...]:
+    """Return the transactions of the delegation that this one was to replace, while none that does so is signed."""
+    replaces = _replaces(d, index)
+    if replaces is None:
+        return ()
+    other = context.journal.load(replaces.delegation_id)
+    made = [(approval, approval.unsigned) for approval in other.approvals if approval.unsigned is not None]
+    return tuple(rival for one, unsigned in made for rival in (*one.rivals, Rival(unsigned, one.hash)))
+
+
+def _replaces(d: Delegation, index: int) -> Replaced | None:
+    """Return the transaction in flight whose place a step takes, until one that does so is signed."""
+    approval = d.approvals[index]
+    return None if d.plan is None or index or approval.lost_to or approval.earlier else d.plan.replaces
+
+
+def _approving(approval: Approval) -> UnsignedTransaction:
+    """Return the newest transaction of a step that approves: of a cancellation, what it is to cancel."""
+    attempts = [*(each.unsigned for each in approval.earlier), _unsigned(approval)]
+    return next((one for one in reversed(attempts) if not _does_nothing(one)), attempts[-1])
+
+
+def _does_nothing(unsigned: UnsignedTransaction) -> bool:
+    return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
+
+
+def keep_found(d: Delegation, index: int, made: SentTransaction, context: Context) -> Delegation:
+    """Keep what was found on the chain; of a cancellation it is the approval that was to be cancelled."""
+    if d.approvals[index].cancelling:
+        return _keep_winner(d, index, made.hash, context)
+    return keep_sent(context.journal, d, index, made, context.now())
+
+
+def _keep_winner(d: Delegation, index: int, winner: str, context: Context) -> Delegation:
+    """Keep that an earlier transaction was mined before it could be cancelled; it is on its way as it was before."""
+    context.progress("approval", f"{winner} was mined before it could be cancelled")
+    approval = d.approvals[index]
+    attempts = (*approval.earlier, Attempt(unsigned=_unsigned(approval), sent=approval.sent))
+    told = next((each for each in attempts if each.sent is not None and each.sent.hash == winner), None)
+    sent = SentTransaction(winner) if told is None or told.sent is None else told.sent
+    unsigned = _approving(approval) if told is None else told.unsigned
+    earlier = tuple(each for each in attempts if each is not told)
+    return keep_sent(context.journal, d, index, sent, context.now(), unsigned=unsigned, earlier=earlier)
+
+
+async def send(signed: SignedTransaction, context: Context) -> None:
+    """Send what is signed and saved; if its nonce is used, or about to be, `settle` sees whether by this approval."""
+    with suppress(TransactionReplacedError, NonceOccupiedError):
+        await context.node.send(signed)
 
 
 async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
@@ -251,9 +313,7 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
     unsigned = _unsigned(approval)
     context.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
     if isinstance(sent, SignedTransaction):
-        # If its nonce is used, or about to be, it is for `settle` to see whether by this very approval.
-        with suppress(TransactionReplacedError, NonceOccupiedError):
-            await context.node.send(sent)
+        await send(sent, context)
     elif approval.earlier and approval.another_nonce is None:
         d = await _read_nonce(d, index, context)
         approval = d.approvals[index]
@@ -283,14 +343,15 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
 
 def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Context) -> Delegation:
     """Keep the proof that a step took effect; what was told of another transaction has to be told anew."""
-    event: Event = "settle_step"
+    event: Event = _SETTLED_BEFORE[d.approvals[index + 1].state] if index + 1 < len(d.approvals) else "settle"
     stations: dict[str, Any] = {}
-    if index == len(d.approvals) - 1:
+    if event == "settle":
         event = "settle_alone" if d.request.chain_only else "settle"
         if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
             event = "settle_told"
         else:
-            stations = RENEWED
+            # What the platform forgot, and would not hear again, was the other one.
+            stations = RENEWED | ({"forgotten": None, "stays_told": False} if d.told else {})
     return keep_approval(d, index, context, event, settlement=settlement, stations=stations)
 
 
@@ -329,17 +390,16 @@ async def _settle_cancellation(d: Delegation, index: int, context: Context) -> D
         )
     except TransactionReplacedError as error:
         # By something of the owner's that is not known here, and may be the same approval in another dress.
-        made = await context.node.find_approval(_intent(d), approval.step, unsigned)
+        made = await context.node.find_approval(_intent(d), approval.step, _approving(approval))
         if made is None:
             return cancelled(d, context, f"Its nonce was used by {error.found or 'another transaction'}.")
         winner = made
     if winner == sent.hash:
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
-    rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), approval.earlier[0].unsigned)
-    if isinstance(rival, EvmTransaction) and rival.data == "0x":
+    rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), _approving(approval))
+    if _does_nothing(rival):
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
-    context.progress("approval", f"{winner} was mined before it could be cancelled")
-    return keep_sent(context.journal, d, index, SentTransaction(winner), context.now(), unsigned=rival, earlier=())
+    return _keep_winner(d, index, winner, context)
 
 
 def cancelled(d: Delegation, context: Context, reason: str) -> Delegation:
@@ -349,9 +409,13 @@ def cancelled(d: Delegation, context: Context, reason: str) -> Delegation:
 
 
 def _lost_to(approval: Approval, error: TransactionReplacedError) -> tuple[str, ...]:
-    """Return the rival that used the nonce, after those that used one before; nothing if it was none of them."""
+    """Return the rival that used the nonce, after those that used one before; nothing if it was none of them.
+
+    What a wallet made of one that it never told the hash of is known by nothing but its nonce.
+    """
     known = {rival.hash for rival in approval.rivals}
-    return (*approval.lost_to, str(error.found)) if error.found is not None and error.found in known else ()
+    lost = error.found is not None and (error.found in known or None in known)
+    return (*approval.lost_to, str(error.found)) if lost else ()
 
 
 def _forget(

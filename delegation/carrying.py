@@ -54,7 +54,8 @@ async def take_owner_lock(d: Delegation, context: Context, lease: Lease) -> Repl
     """Take the lock of the owner on this network, so that nobody else asks for a signature meanwhile.
 
     A revocation does not wait. It ends a delegation that is only being asked about, and what it finds in flight is
-    returned, to be replaced (EVM), or waited for until it has landed or never can (Solana). Raises `OwnerBusyError`.
+    returned, to be replaced (EVM), or waited for until it has landed or never can (Solana, or where the nonce is used
+    already). Raises `OwnerBusyError`.
     """
     while True:
         try:
@@ -67,12 +68,18 @@ async def take_owner_lock(d: Delegation, context: Context, lease: Lease) -> Repl
                 continue
             if not other.in_flight:
                 keep(context.journal, other, "supersede", ended=supersede(other, d, context.now()).ended)
-            elif context.node.chain.family == "evm":
+            elif await _can_be_replaced(other, context):
                 return _describe(other, d)
             else:
                 await _outlast(other, context)
         else:
             return None
+
+
+async def _can_be_replaced(other: Delegation, context: Context) -> bool:
+    """Return whether another transaction could still take the place of the one in flight."""
+    unsigned = other.approvals[filled(other.next_step, "step in flight")].unsigned
+    return isinstance(unsigned, EvmTransaction) and await context.node.can_land(unsigned)
 
 
 def _describe(other: Delegation, d: Delegation) -> Replaced:

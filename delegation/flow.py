@@ -17,7 +17,7 @@ from delegation.approval import RENEWED, approve
 from delegation.carrying import carrying, take_owner_lock
 from delegation.context import Context, check_context, check_network
 from delegation.errors import DelegationEndedError, InvalidRequestError
-from delegation.intents import REFUSALS, find_bystander, find_outdated, require_not_over, supersede
+from delegation.intents import REFUSALS, allowance_of, find_bystander, find_outdated, require_not_over, supersede
 from delegation.leases import Lease
 from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
 from delegation.pins import Asset
@@ -67,7 +67,8 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
 
 async def _carry(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     was_done = d.state == "done"
-    await context.node.check_chain()
+    if not d.to_be_made:  # else the plan asks, once the platform has named the token
+        await context.node.check_chain()
     d, review = await look_again(d, context)
     while True:
         d = await _approve(d, context, lease, is_new=is_new)
@@ -104,7 +105,7 @@ async def _approve(d: Delegation, context: Context, lease: Lease, *, is_new: boo
             d = await _agree(d, context, lease, is_new=is_new)
         index = filled(d.next_step, "step to be carried")
         d = await approve(d, index, context)
-        if d.in_flight:
+        if d.in_flight and d.approvals[index].settlement is None:
             return d
         # What could not be made as it was agreed to is agreed to again; the next step was agreed to with the first.
         agreed = d.approvals[index].settlement is not None
@@ -162,7 +163,14 @@ async def _price_replacement(d: Delegation, plan: Plan, replaces: Replaced, cont
     steps = (ApproveStep(plan.steps[0].amount, made.fee), *plan.steps[1:])
     # What the chain allows now says nothing of what it will once the other has landed.
     warnings = () if plan.before.allowance == plan.amount else plan.warnings
-    changes = {"replaces": replaces, "steps": steps, "max_cost": made.fee.max_cost, "warnings": warnings}
+    key = allowance_of(other)
+    is_same = key is not None and key[2:] == (plan.token.address, plan.spender)
+    changes = {
+        "replaces": replaces.model_copy(update={"same_allowance": is_same}),
+        "steps": steps,
+        "max_cost": made.fee.max_cost,
+        "warnings": warnings,
+    }
     return plan.model_copy(update=changes)
 
 

@@ -113,8 +113,7 @@ def find_outdated(d: Delegation, plan: Plan, now: datetime, unreadable: Iterable
     agreed_at = d.agreed_at or d.created_at
     settled = [approval.settlement.allowance for approval in d.approvals if approval.settlement is not None]
     left_at = settled[-1] if settled else None if d.plan is None else d.plan.before.allowance
-    lost = _race_lost(d)
-    if left_at not in (None, plan.before.allowance) and plan.before.allowance != lost:
+    if left_at not in (None, plan.before.allowance) and plan.before.allowance != _foreseen(d):
         reason = "The allowance has changed since this was agreed to."
     elif not -_CLOCK_SKEW <= now - agreed_at <= LONGEST_PLAN_AGE:
         reason = "More than a day has passed since this was agreed to, or a clock was wrong."
@@ -139,12 +138,11 @@ def find_bystander(plan: Plan, now: datetime) -> OutdatedPlan | None:
     return OutdatedPlan(reason, now, None, plan)
 
 
-def _race_lost(d: Delegation) -> int | None:
-    """Return the allowance, in base units, that the transaction sets which a revocation was agreed to replace and that
-    was mined first; None if there was no such race."""
+def _foreseen(d: Delegation) -> int | None:
+    """Return the allowance, in base units, that the chain holds once the transaction has landed which a revocation was
+    agreed to replace; None if it replaces none. It may be mined first, and is revoked with the next nonce then."""
     replaced = None if d.plan is None or d.plan.amount else d.plan.replaces
-    lost = replaced is not None and any(replaced.hash in approval.lost_to for approval in d.approvals)
-    if d.plan is None or replaced is None or not lost or not replaced.same_allowance:
+    if d.plan is None or replaced is None or not replaced.same_allowance:
         return None
     return to_base_units(replaced.amount, d.plan.token.decimals)
 

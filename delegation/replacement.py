@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from chains.types import AllowanceIntent
-from delegation.approval import approve, keep_approval, sign
+from chains.types import AllowanceIntent, SignedTransaction
+from delegation.approval import approve, keep_approval, send, sign
 from delegation.carrying import carrying
 from delegation.context import Context, Replacement, check_context
 from delegation.errors import InvalidRequestError
@@ -74,7 +74,11 @@ async def _replace(d: Delegation, context: Context, *, max_fee: int | None, canc
             }
             d = keep_approval(d, index, context, "hand_out", **changes)
             return await sign(d, index, new, context)
-        return await sign(d, index, new, context, earlier=earlier)
+        d = await sign(d, index, new, context, earlier=earlier)
+        sent = d.approvals[index].sent
+        if isinstance(sent, SignedTransaction) and not cancels:
+            await send(sent, context)
+        return d
 
 
 def _intent(d: Delegation, max_fee: int | None) -> AllowanceIntent:

@@ -156,10 +156,21 @@ async def _refused(d: Delegation, context: Context, error: GatewayError) -> Dele
             **RENEWED | {"submission": d.forgotten, "proof": d.proof, "ownership": d.ownership},
             stays_told=True,
         )
-        raise error
+        raise _will_not_be_told_again(error) from error
     # What becomes of the token is not documented: the next attempt takes a new one. The approvals stand.
     context.keep(d, "renew", **RENEWED)
     raise error
+
+
+def _will_not_be_told_again(error: GatewayError) -> GatewayError:
+    """Return the refusal of a transaction that the platform was told of before it forgot, with what to do."""
+    return type(error)(
+        f"The platform has forgotten this wallet, and does not take its approval a second time. {error.message}",
+        status=error.status,
+        body=error.body,
+        hint="What the chain allows stays as it is, and nothing was paid. To be listed again, grant the amount anew, "
+        "which takes another approval; to take it back, revoke.",
+    )
 
 
 async def _ask_before_repeating(d: Delegation, context: Context) -> Delegation:

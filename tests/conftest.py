@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from hypothesis import settings
+from postgresql_lab import create_database, run_postgresql
 
 from delegation.sandbox import Sandbox, open_sandbox
 
@@ -66,6 +67,19 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         _running.append(running)
         yield running
         _running.clear()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server of our own."""
+    with run_postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgresql_url: str) -> str:
+    """The URL of an empty database of our own."""
+    return create_database(postgresql_url)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,4 +1,4 @@
-"""A process that carries delegations in forks of itself, each of which kills itself (SIGKILL) at a named save.
+"""A process that carries delegations in forks of itself, each of which is killed (SIGKILL) at a save or at a moment.
 
 Started by test_crash.py. Reads one JSON job a line on stdin and answers `{"job": N, "status": S}` on stdout, where S is
 the exit status of the fork: -9 if it was killed, 0 if it came to the end first.
@@ -10,13 +10,16 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
 from chains.wallets import load_wallet
-from delegation import Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_context
+from delegation import Context, Delegation, DelegationRequest, Journal, Profile, carry, new_delegation, open_context
+from delegation.replacement import cancel, speed_up
 
 # What a line imports when it needs it, imported once here and not in every fork.
 for heavy in ("eth_account", "httpx", "rlp", "solders", "chains.evm.node", "chains.solana.node"):
@@ -31,11 +34,11 @@ class KillingJournal(Journal):
         self._left = save
         self._when = when
 
-    def save(self, delegation: Delegation) -> Delegation:
+    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
         self._left -= 1
         if self._left == 0 and self._when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        saved = super().save(delegation)
+        saved = super().save(delegation, ending=ending)
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return saved
@@ -49,13 +52,29 @@ async def carry_until_killed(job: dict[str, Any]) -> None:
     )
     async with open_context(profile, job["network"], wallet=wallet) as context:
         journal = KillingJournal(context.journal, save=job["save"], when=job["when"])
-        killing = replace(context, journal=journal)
-        await carry(new_delegation(request, killing), killing)
+        await do(job["what"], request, replace(context, journal=journal))
+
+
+async def do(what: str, request: DelegationRequest, context: Context) -> None:
+    """Carry a new delegation, or take the way out of the one that is stuck."""
+    if what == "carry":
+        await carry(new_delegation(request, context), context)
+        return
+    (stuck,) = context.journal.list()
+    if what == "speed up":
+        await carry(await speed_up(stuck, context), context)
+    else:
+        await cancel(stuck, context)
 
 
 def report(number: int, pid: int) -> None:
     _, status = os.waitpid(pid, 0)
     os.write(1, json.dumps({"job": number, "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it came to the end first
+        os.kill(pid, signal.SIGKILL)
 
 
 for line in sys.stdin:
@@ -64,4 +83,8 @@ for line in sys.stdin:
     if child == 0:
         asyncio.run(carry_until_killed(given))
         os._exit(0)
+    if given["moment"] is not None:
+        timer = threading.Timer(given["moment"], kill, (child,))
+        timer.daemon = True
+        timer.start()
     threading.Thread(target=report, args=(given["job"], child)).start()

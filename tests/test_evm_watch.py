@@ -190,6 +190,36 @@ async def test_a_cancellation_is_waited_for_as_deep(lab: Lab) -> None:
     assert await lab.node.settle_cancellation(newest, cancellation, timeout=0, rivals=rivals) == cancellation.hash
 
 
+async def test_a_receipt_of_a_block_that_is_not_canonical_any_more_counts_for_nothing(
+    lab: Lab, anvil: RunningNode, impatient: None
+) -> None:
+    await lab.rpc.request("anvil_mine", ["0x2"])
+    lab.node = EvmNode(ETHEREUM, lab.rpc)
+    cancelled = await lab.node.replace(lab.intent(), None, await lab.prepare())
+    assert isinstance(cancelled, EvmTransaction)
+    signed = lab.sign(cancelled)
+    await lab.node.send(signed)
+    await lab.mined(signed)
+    stale = await lab.rpc.request("eth_getTransactionReceipt", [signed.hash])
+    await lab.hold_mining()
+    await lab.rpc.request("anvil_rollback", [1])
+    await lab.rpc.request("anvil_dropAllTransactions")
+    await lab.rpc.request("anvil_mine", ["0x2"])
+
+    class Stale(Between):
+        async def request(self, method: str, params: Params = ()) -> Any:
+            answer = await super().request(method, params)
+            return stale if method == "eth_getTransactionReceipt" and answer is None else answer
+
+    node = EvmNode(ETHEREUM, Stale(HttpRpc(anvil.rpc_url)))
+    with pytest.raises(TransactionPendingError):
+        await node.settle_cancellation(cancelled, signed, timeout=0)
+    await until_known(lab, signed)
+    await lab.mine()
+    assert await node.settle_cancellation(cancelled, signed, timeout=20) == signed.hash
+    await node.aclose()
+
+
 async def test_a_block_that_another_server_behind_the_same_url_does_not_have_yet_is_waited_for(
     lab: Lab, anvil: RunningNode
 ) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from line_lab import UNIT, Line, TamperedWallet, WalletApp, open_line
+from line_lab import UNIT, Clock, Line, TamperedWallet, WalletApp, open_line
 
 from chains.errors import (
     NoGasError,
@@ -216,6 +217,43 @@ async def test_a_hash_that_no_node_knows_any_more_is_asked_for_again_with_the_sa
         first, second = app.transactions
         assert first["params"][0]["nonce"] == second["params"][0]["nonce"]
         await check_done(line, d, signed=1)
+
+
+@pytest.mark.parametrize("every", [5, 30])
+async def test_a_hash_that_no_node_knows_is_dropped_after_its_time_in_total_however_short_each_wait(
+    sandbox: Sandbox, tmp_path: Path, every: int
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock, settle_timeout=0) as line:
+
+        async def hold() -> None:
+            await line.rpc.request("evm_setAutomine", [False])
+
+        async def drop(sent: str) -> str:
+            await line.rpc.request("anvil_dropTransaction", [sent])
+            await line.rpc.request("evm_setAutomine", [True])
+            return sent
+
+        app = WalletApp(line, before=hold, after=drop)
+        context = replace(line.context, wallet=app.wallet)
+        with pytest.raises(TransactionPendingError):
+            await carry(line.new("5000"), context)
+        waited = 0
+        # As a web backend does it: each call is a process that has no memory but the journal.
+        while waited <= 180:
+            clock.ahead += timedelta(seconds=every)
+            waited += every
+            try:
+                await carry(line.only(), context)
+            except TransactionPendingError:
+                continue
+            except TransactionDroppedError:
+                break
+        assert 120 <= waited <= 120 + every + 20
+        assert line.only().state == "handed_out"
+        app.before = app.after = None
+        clock.ahead = timedelta()
+        await check_done(line, await carry(line.only(), replace(context, settle_timeout=20)), signed=1)
 
 
 async def test_bytes_that_could_not_be_paid_for_are_kept_and_sent_when_there_is_gas(

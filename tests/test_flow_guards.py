@@ -16,7 +16,7 @@ from delegation.errors import (
     DelegationEndedError,
     GatewayUnreachableError,
     InvalidRequestError,
-    JournalConflictError,
+    LeasedError,
     OwnerBusyError,
     OwnerMismatchError,
     PinMismatchError,
@@ -135,7 +135,10 @@ async def test_a_second_delegation_waits_until_the_first_ones_approval_has_settl
         with pytest.raises(OwnerBusyError) as caught:
             await line.carry("6000")
         assert caught.value.found == first.id
-        assert f"Delegation {first.id} of the same owner has an approval on base" in caught.value.message
+        assert (
+            f"Delegation {first.id} of the same owner on base has an approval that has not settled"
+            in caught.value.message
+        )
         assert first.id in caught.value.hint
         assert await line.count_signed() == 0
         second = line.only()
@@ -158,7 +161,7 @@ async def test_two_processes_that_carry_the_same_delegation_approve_once_and_one
         other.close()
         (done,) = [end for end in ends if isinstance(end, Delegation)]
         (stopped,) = [end for end in ends if isinstance(end, BaseException)]
-        assert isinstance(stopped, JournalConflictError)
+        assert isinstance(stopped, LeasedError)
         assert done.id in stopped.message
         assert line.only() == done
         assert await line.count_signed() == 1
@@ -180,7 +183,7 @@ async def test_a_revocation_on_chain_needs_no_platform_but_a_pin(sandbox: Sandbo
         assert d.station == "done"
         assert d.verification is not None
         assert d.verification.verdict == "VERIFIED"
-        assert {finding.rule for finding in d.verification.findings} == {"chain-effect", "chain-now"}
+        assert {finding.rule for finding in d.verification.findings} == {"chain-effect", "canonical"}
         assert (d.delegation_token, d.proof, d.submission) == (None, None, None)
         assert await line.allowance() == 0
         assert dead.requests == 0

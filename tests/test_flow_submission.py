@@ -71,7 +71,7 @@ async def test_a50_a_first_proof_whose_answer_was_lost_is_seen_in_the_list_and_n
         await check_done_once(line, d, signed=1, accepted=1)
 
 
-async def test_a50_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and_understands_its_refusal(
+async def test_a50_a_raise_whose_answer_was_lost_is_proved_anew_and_the_refusal_of_that_is_understood(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
@@ -81,9 +81,10 @@ async def test_a50_a_raise_whose_answer_was_lost_repeats_the_very_same_proof_and
         await line.platform.misbehave(POST_APPROVAL, lose_answer=True)
         d = await carry(line.new("10000"), context)
         assert d.submission is not None
-        assert (d.submission.outcome, d.submission.status) == ("already_accepted", 400)
-        assert [proof["message"] for proof in await line.proofs()] == ["", "", "Delegation token already used"]
-        assert len(wallet.texts) == 2, "the repeated proof has the same signature"
+        assert (d.submission.outcome, d.submission.status) == ("already_accepted", 409)
+        assert d.lost_answers == 1
+        assert [proof["message"] for proof in await line.proofs()] == ["", "", "Transaction already used"]
+        assert len(set(wallet.texts)) == 3, "each proof has a token and a signature of its own"
         await check_done_once(line, d, signed=2, accepted=2)
 
 
@@ -134,7 +135,8 @@ async def test_a_platform_that_keeps_failing_stops_the_line_after_three_attempts
         assert stopped.station == "submission"
         assert await line.listed() is None
         d = await carry(stopped, line.context)
-        assert d.ownership == stopped.ownership
+        assert d.ownership == stopped.ownership, "the platform's list shows that it was not taken, so it stays good"
+        assert d.approvals == stopped.approvals
         await check_done_once(line, d, signed=1, accepted=1)
 
 
@@ -161,7 +163,7 @@ async def test_a_proof_that_was_not_judged_stays_good_and_resume_submits_it_unch
             with pytest.raises(error) as caught:
                 await carry(stopped, line.context)
             stopped = line.only()
-            assert (stopped.station, stopped.submission) == ("submission", None)
+            assert (stopped.state, stopped.submission) == ("signed", None)
             assert stopped.proof is not None
             assert stopped.proof.token not in str(caught.value)
             proofs.add(stopped.proof)
@@ -247,17 +249,29 @@ async def test_a_token_that_expired_is_renewed_with_a_new_signature_and_the_same
         await check_done_once(line, d, signed=1, accepted=1)
 
 
-async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_by_resume(
+async def test_a_token_that_expired_at_the_platform_before_its_time_is_renewed_at_once(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "solana") as line:
         stopped = await stop_at_submission(line, SOLANA_POST_APPROVAL)
         await line.platform.advance(700)
-        with pytest.raises(RejectedError, match="Delegation token expired"):
-            await carry(stopped, line.context)
-        d = await carry(line.only(), line.context)
+        d = await carry(stopped, line.context)
+        assert [proof["message"] for proof in await line.proofs()] == ["Delegation token expired", ""]
         assert d.approvals == stopped.approvals
         await check_done_once(line, d, signed=1, accepted=1)
+
+
+async def test_a_platform_that_calls_every_token_expired_is_believed_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        wallet = TamperedWallet(line.key)
+        body = {"message": "Delegation token expired"}
+        await line.platform.misbehave(POST_APPROVAL, times=2, status=400, body=body)
+        with pytest.raises(RejectedError, match="Delegation token expired"):
+            await carry(line.new("5000"), replace(line.context, wallet=wallet))
+        assert len(wallet.texts) == 2
+        stopped = line.only()
+        assert (stopped.state, stopped.delegation_token) == ("approved", None)
+        await check_done_once(line, await carry(stopped, line.context), signed=1, accepted=1)
 
 
 async def test_a_statement_that_expired_is_signed_again_for_the_same_token(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -328,7 +342,8 @@ async def test_a_lost_answer_is_not_taken_for_a_yes_while_the_list_cannot_be_rea
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
         await line.platform.misbehave(POST_APPROVAL, drop=True)
-        await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.001)
+        # It is read for the plan and right before the proof, and both times without fault.
+        await line.platform.misbehave(WALLET_LIST, method="GET", delay=0.001, times=2)
         await line.platform.misbehave(WALLET_LIST, method="GET", status=403)
         with pytest.raises(NotAuthorizedError):
             await line.carry("5000")

@@ -16,7 +16,7 @@ from chains.errors import (
 from chains.evm import watch
 from chains.types import SignedTransaction
 from delegation import Context, Delegation, Plan, carry
-from delegation.errors import DeclinedError, DelegationEndedError
+from delegation.errors import DeclinedError, DelegationEndedError, OutdatedPlanError
 from delegation.sandbox import Sandbox
 
 
@@ -104,7 +104,7 @@ async def test_a_refusal_leaves_nothing_behind_and_the_owner_free(sandbox: Sandb
         assert not refused.in_flight
         assert not refused.touched_chain
         assert await line.count_signed() == 0
-        assert (refused.station, refused.failure and refused.failure.error) == ("failed", "WalletRefusedError")
+        assert (refused.station, refused.ended and refused.ended.error) == ("failed", "WalletRefusedError")
         await check_done(line, await line.carry("7"))
         with pytest.raises(DelegationEndedError, match="said no"):
             await carry(refused, line.context)
@@ -155,7 +155,12 @@ async def test_a_wallet_that_changed_the_amount_is_found_out_and_asked_again_onl
         assert stopped.approvals[0].discarded == (caught.value.hash,)
         assert len(app.transactions) == 1
         app.before, app.changes = None, {}
-        await check_done(line, await carry(stopped, context), signed=2)
+        # The chain now holds what nobody asked for, so that it is no matter of course that 5000 is still wanted.
+        with pytest.raises(OutdatedPlanError) as outdated:
+            await carry(stopped, context)
+        assert (outdated.value.expected, outdated.value.found) == (0, 1000 * UNIT)
+        agreeing = replace(context, agree_again=lambda outdated: None)
+        await check_done(line, await carry(line.only(), agreeing), signed=2)
 
 
 def change_amount(line: Line, app: WalletApp):
@@ -225,8 +230,8 @@ async def test_a_wallet_that_chose_a_later_nonce_is_waited_for_and_not_asked_aga
             with pytest.raises(TransactionPendingError):
                 await carry(line.new("5000"), context)
             forgotten = line.only()
-            approval = forgotten.approvals[0].model_copy(update={"sent": None})
-            forgotten = line.context.keep(forgotten, approvals=(approval,))
+            approval = forgotten.approvals[0].model_copy(update={"sent": None, "handed_over": True})
+            forgotten = line.context.keep(forgotten, "disown", approvals=(approval,))
             with pytest.raises(TransactionPendingError):
                 await carry(forgotten, context)
         finally:

@@ -1,6 +1,7 @@
 """Requests that touched nothing: over when their owner has moved on, and asked for again when the chain has."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -16,8 +17,12 @@ from chains.errors import NodeError, NoGasError, TransactionExpiredError
 from chains.family import open_node
 from chains.types import SolanaTransaction
 from delegation import Delegation, carry
+from delegation.context import keep
+from delegation.databases import SqliteDatabase
 from delegation.errors import DelegationEndedError, OutdatedPlanError
 from delegation.intents import OutdatedPlan
+from delegation.journal import Journal
+from delegation.leases import Lease
 from delegation.sandbox import Sandbox
 
 DEAD = "http://127.0.0.1:9"
@@ -61,7 +66,7 @@ async def test_after_a_revocation_no_older_request_comes_back(
         assert newest.id in ended.value.message
         await resume_all(line)
         assert await line.allowance() == 0
-        assert line.context.journal.load(old.id).station == "failed"
+        assert line.context.journal.load(old.id).state == "superseded"
 
 
 @pytest.mark.parametrize(("network", "currency"), ALLOWANCES)
@@ -91,9 +96,7 @@ async def test_an_older_delegation_that_settled_after_the_plan_was_made_counts_a
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        with pytest.raises(CrashError):
-            await carry(line.new("500"), replace(line.context, progress=die_at("waiting for")))
-        first = line.only()
+        first = await planned(line, "500")
         second = await planned(line, "900")
         await carry(first, line.context)
         with pytest.raises(DelegationEndedError) as ended:
@@ -130,8 +133,8 @@ async def test_a_request_whose_amount_the_plan_refuses_is_over_with_its_reason(
         with pytest.raises(NoGasError) as refused:
             await line.carry("5")
         failed = line.only()
-        assert failed.failure is not None
-        assert (failed.station, failed.failure.error, failed.failure.reason) == (
+        assert failed.ended is not None
+        assert (failed.station, failed.ended.error, failed.ended.reason) == (
             "failed",
             "NoGasError",
             refused.value.message,
@@ -176,24 +179,40 @@ async def test_the_second_of_two_steps_is_not_made_once_a_newer_delegation_has_s
         await resume_all(line)
         await resume_all(line)
         assert await line.allowance() == 0
-        assert line.context.journal.load(old.id).station == "failed"
+        assert line.context.journal.load(old.id).state == "superseded"
 
 
-async def test_what_another_process_settled_while_the_plan_was_read_is_newer(sandbox: Sandbox, tmp_path: Path) -> None:
+class LateJournal(Journal):
+    """The journal at `path`, in which something happens just before the owner's lock is taken."""
+
+    def __init__(self, path: Path, happens: Callable[[Journal], object]) -> None:
+        super().__init__(SqliteDatabase(path))
+        self._happens = happens
+
+    def lock_owner(self, delegation: Delegation, lease: Lease) -> None:
+        self._happens(self)
+        super().lock_owner(delegation, lease)
+
+
+async def test_what_another_process_settled_while_the_owner_was_being_locked_is_newer(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     async with open_line(sandbox, tmp_path, "base") as line:
-        old = await planned(line, "900")
-        newer = await planned(line, "500")
-        done = await line.carry("7")
-        settled = done.approvals[0]
+        old, newer = await planned(line, "900"), await planned(line, "7")
+        async with open_line(sandbox, tmp_path / "elsewhere", "base", key=line.key) as elsewhere:
+            (approval,) = (await elsewhere.carry("7")).approvals
 
-        def meanwhile(plan: object) -> None:
-            line.context.journal.save(newer.model_copy(update={"plan": newer.plan, "approvals": (settled,)}))
+        def settle_newer(journal: Journal) -> None:
+            sent = keep(journal, newer, "send", approvals=(approval.model_copy(update={"settlement": None}),))
+            keep(journal, sent, "settle", approvals=(approval,))
 
-        line.context.journal.save(done.model_copy(update={"approvals": ()}))
-        asked = replace(line.context, agree=meanwhile, agree_again=meanwhile)
+        journal = LateJournal(line.journal, settle_newer)
+        asked = replace(line.context, journal=journal, agree_again=lambda outdated: None)
         with pytest.raises(DelegationEndedError) as ended:
             await carry(old, asked)
+        journal.close()
         assert ended.value.found == newer.id
+        assert line.context.journal.load(old.id).state == "superseded"
         assert await line.allowance() == 7 * UNIT
 
 
@@ -215,7 +234,7 @@ async def test_what_was_signed_and_has_expired_is_not_signed_anew_without_asking
         unsigned = signed.approvals[0].unsigned
         assert isinstance(unsigned, SolanaTransaction)
         past = signed.approvals[0].model_copy(update={"unsigned": replace(unsigned, last_valid_block_height=1)})
-        line.context.keep(signed, approvals=(past,))
+        line.context.keep(signed, "watch", approvals=(past,))
         async with relay(line.known.rpc_url, say_nothing, before=lose) as url:
             node = open_node(line.context.node.chain, url)
             with pytest.raises(TransactionExpiredError):

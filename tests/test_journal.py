@@ -1,14 +1,11 @@
 """The journal: durable, ours alone, and never overwritten by a process that is behind."""
 
 import json
-import os
-import secrets
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 
 import pytest
 from journal_lab import AMOUNT, OWNER, in_state, make_delegation, query, save_in_order
-from needs import need_program
+from postgresql_lab import ask, psycopg_connect
 
 from delegation import formats
 from delegation.errors import (
@@ -493,33 +490,8 @@ def test_nothing_of_a_document_is_told_of_a_row_that_cannot_be_read(old: Path) -
     assert token not in repr(rows)
 
 
-@pytest.fixture(scope="module")
-def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, on a socket in a directory of its own."""
-    initdb = need_program("initdb", package="postgresql", places=["/usr/lib/postgresql/*/bin/initdb"])
-    # Not below pytest's own directory: it belongs to root, and another run of pytest closes it again to everybody else.
-    directory = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(directory, "postgres", "postgres")
-        as_user = [str(need_program("runuser", package="util-linux")), "-u", "postgres", "--"]
-
-    def as_postgres(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=directory)
-
-    data = str(directory / "data")
-    as_postgres(str(initdb), "-D", data, "--auth=trust", "--username=postgres")
-    server = [str(initdb.with_name("pg_ctl")), "-D", data, "-w", "-l", str(directory / "log")]
-    as_postgres(*server, "-o", f"-c listen_addresses='' -k {directory}", "start")
-    try:
-        yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
-    finally:
-        as_postgres(*server, "-m", "immediate", "stop")
-        shutil.rmtree(directory)
-
-
-def test_postgresql_keeps_the_same_promises(postgresql_url: str) -> None:
-    journal = open_journal(postgresql_url)
+def test_postgresql_keeps_the_same_promises(database: str) -> None:
+    journal = open_journal(database)
     first = save_in_order(journal, with_approval_in_flight(make_delegation("aaaa")))
     assert journal.load("aa") == first
     with pytest.raises(OwnerBusyError):
@@ -536,23 +508,6 @@ def test_postgresql_keeps_the_same_promises(postgresql_url: str) -> None:
     journal.close()
 
 
-@pytest.fixture
-def database(postgresql_url: str) -> str:
-    """The URL of an empty database of our own."""
-    name = f"d{secrets.token_hex(4)}"
-    with closing(psycopg_connect(postgresql_url)) as connection:
-        connection.autocommit = True
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgresql_url.replace("/postgres?", f"/{name}?")
-
-
-def psycopg_connect(url: str) -> Any:
-    """Return a connection of somebody else's to a database."""
-    import psycopg
-
-    return psycopg.connect(url.replace("+psycopg", ""))
-
-
 def write_old_journal(url: str) -> None:
     """Write the journal of version 0 into a database, with the statements and rows of the file."""
     with closing(psycopg_connect(url)) as connection, connection:
@@ -560,13 +515,6 @@ def write_old_journal(url: str) -> None:
             connection.execute(statement)
         for row in query(stored_journal(0), "SELECT id, revision, created_at, in_flight, document FROM delegations"):
             connection.execute("INSERT INTO delegations VALUES (%s, %s, %s, %s, %s)", row)
-
-
-def ask(url: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement in PostgreSQL as somebody else does."""
-    with closing(psycopg_connect(url)) as connection, connection:
-        result = connection.execute(statement)
-        return list(result.fetchall()) if result.description else []
 
 
 def test_in_postgresql_processes_that_open_the_version_before_migrate_it_once(database: str) -> None:

@@ -259,7 +259,7 @@ async def test_a_solana_transaction_is_discarded_only_once_it_can_never_land(san
         unsigned = d.approvals[0].unsigned
         assert isinstance(unsigned, SolanaTransaction)
         past = d.approvals[0].model_copy(update={"unsigned": replace(unsigned, last_valid_block_height=1)})
-        discarded = await discard_request(line.context.keep(d, approvals=(past,)), line.context)
+        discarded = await discard_request(line.context.keep(d, "hand_out", approvals=(past,)), line.context)
         assert not discarded.in_flight
 
 

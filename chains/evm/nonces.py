@@ -152,19 +152,19 @@ async def _find_in_window(
     logs = parse_list("eth_getLogs", await rpc.request("eth_getLogs", [wanted]))
     hashes = [parse_hash("transactionHash", parse_object("log", log).get("transactionHash")) for log in logs]
     others = [rival for rival in rivals if _calls(rival.unsigned) != _calls(unsigned)]
-    told = {rival.hash for rival in others if rival.hash is not None}
-    untold = [_calls(rival.unsigned) for rival in others if rival.hash is None]
+    other_hashes = [rival.hash for rival in others]
+    other_calls = [_calls(rival.unsigned) for rival in others]
     # Spending can emit Approval too, so the transaction and not the log decides.
     for hash_ in dict.fromkeys(reversed(hashes)):
         answer = await rpc.request("eth_getTransactionByHash", [hash_])
-        if answer is None or hash_ in told:
+        if answer is None or hash_ in other_hashes:
             continue
         transaction = parse_object("eth_getTransactionByHash", answer)
         if str(transaction.get("from")).lower() != owner.lower():
             continue
         nonce = parse_quantity("nonce", transaction.get("nonce"))
         called = str(transaction.get("to")).lower(), str(transaction.get("input")).lower()
-        if called in untold:
+        if called in other_calls:
             continue
         same_call = called[1] == "0x" + calldata.hex()
         if nonce == unsigned.nonce or (nonce > unsigned.nonce and same_call):

@@ -66,20 +66,20 @@ async def _estimate(
 def _raise(old: EvmFee, now: EvmFee, policy: FeePolicy, max_fee_cap: int | None) -> EvmFee:
     """Return the fee of a replacement: an eighth above the old one, or what the network asks for now if that is more.
 
-    An eighth, because Nethermind asks for 12.5 % more in both fees; geth, Erigon and Besu ask for a tenth.
+    An eighth, because Nethermind asks for 12.5 % more in both fees; geth, Erigon and Besu ask for a tenth. The cap of
+    tips bounds what a network asks for, and no swap: what was sent at that cap would otherwise be stuck for ever.
     """
     tip = max(_eighth_more(old.max_priority_fee_per_gas), now.max_priority_fee_per_gas)
     least = max(_eighth_more(old.max_fee_per_gas), tip)
     cap = policy.max_fee_cap if max_fee_cap is None else min(max_fee_cap, policy.max_fee_cap)
-    for what, needed, most in (("wei per gas", least, cap), ("wei per gas of tip", tip, policy.tip_cap)):
-        if needed > most:
-            raise FeeTooHighError(
-                f"To take the place of the transaction that is on its way takes {needed} {what}, more than the cap of "
-                f"{most}.",
-                hint="Nothing was signed, and the one on its way may still land. Allow a higher fee, or wait.",
-                expected=most,
-                found=needed,
-            )
+    if least > cap:
+        raise FeeTooHighError(
+            f"To take the place of the transaction that is on its way takes {least} wei per gas, more than the cap of "
+            f"{cap}.",
+            hint="Nothing was signed, and the one on its way may still land. Allow a higher fee, or wait.",
+            expected=cap,
+            found=least,
+        )
     # What today's price and its headroom come to, with the tip that the swap takes.
     wanted = now.max_fee_per_gas - now.max_priority_fee_per_gas + tip
     return EvmFee(now.gas_limit, max_fee_per_gas=max(least, min(wanted, cap)), max_priority_fee_per_gas=tip)

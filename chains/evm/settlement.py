@@ -121,11 +121,10 @@ class _Approval:
         return await self._read(landed, must_log=True)
 
     def _rival_of(self, hash_: str, made: Made) -> Rival | None:
-        """Return the rival that a transaction is: by its hash, or by its call where a wallet never told the hash."""
+        """Return the rival that a transaction is: by its hash, or by its call, as a wallet may have sped it up."""
         for rival in self.watch.rivals:
-            told = rival.hash is not None
             call = rival.unsigned
-            if rival.hash == hash_ or (not told and isinstance(call, EvmTransaction) and made.calls_as(call)):
+            if rival.hash == hash_ or (isinstance(call, EvmTransaction) and made.calls_as(call)):
                 return rival
         return None
 

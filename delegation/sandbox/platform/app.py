@@ -44,6 +44,7 @@ _ROUTES = [
     Route("/sandbox/clock", control.delete_clock, methods=["DELETE"]),
     Route("/sandbox/faucet", control.delete_faucet, methods=["DELETE"]),
     Route("/sandbox/wallets", control.delete_wallets, methods=["DELETE"]),
+    Route("/sandbox/transactions", control.delete_transactions, methods=["DELETE"]),
     Route("/sandbox/proofs", control.get_proofs, methods=["GET"]),
     Route("/sandbox/requests", control.get_requests, methods=["GET"]),
 ]

@@ -80,6 +80,12 @@ async def delete_wallets(request: Request) -> Response:
     return JSONResponse({"success": True})
 
 
+async def delete_transactions(request: Request) -> Response:
+    """DELETE /sandbox/transactions: forget which transactions were used, so that each can be proved again"""
+    Context.of(request).state.forget_transactions()
+    return JSONResponse({"success": True})
+
+
 async def get_proofs(request: Request) -> Response:
     """GET /sandbox/proofs: every proof received, and what was answered"""
     return JSONResponse([asdict(proof) for proof in Context.of(request).state.proofs])

@@ -107,6 +107,10 @@ class PlatformState:
         self._used_transactions.add((network, tx_hash))
         self._register(address, currency, network)
 
+    def forget_transactions(self) -> None:
+        """Forget which transactions were used; the tokens that they were used with stay burnt."""
+        self._used_transactions.clear()
+
     def _register(self, address: str, currency: str, network: str) -> None:
         if any((row.address, row.currency, row.network) == (address, currency, network) for row in self.wallets):
             return
