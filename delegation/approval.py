@@ -49,6 +49,12 @@ _SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
     "on_its_way": "settle_before_sent",
 }
 
+_FORGOTTEN_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "planned": "forget",
+    "handed_out": "forget_before_asked",
+    "on_its_way": "forget_before_sent",
+}
+
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
 )
@@ -445,7 +451,10 @@ def _forget(
         changes["last_seen_at"] = None
     # Its fee is out of date as well.
     step = ApproveStep(approval.step.amount)
-    return keep_approval(d, index, context, "forget" if gone else "disown", step=step, sent=None, **changes)
+    under_way = (each.state for each in d.approvals[index + 1 :] if each.under_way)
+    later: ApprovalState = next(under_way, "planned")
+    event = _FORGOTTEN_BEFORE[later] if gone else "disown"
+    return keep_approval(d, index, context, event, step=step, sent=None, **changes)
 
 
 def _keep_seen(d: Delegation, index: int, context: Context, seen_at: datetime) -> None:
