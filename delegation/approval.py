@@ -275,6 +275,12 @@ def _approving(approval: Approval) -> UnsignedTransaction:
     return next((one for one in reversed(attempts) if not _does_nothing(one)), attempts[-1])
 
 
+def _make_same_call(one: UnsignedTransaction, other: UnsignedTransaction) -> bool:
+    if not (isinstance(one, EvmTransaction) and isinstance(other, EvmTransaction)):
+        return False
+    return (one.to, one.data) == (other.to, other.data)
+
+
 def _does_nothing(unsigned: UnsignedTransaction) -> bool:
     return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
 
@@ -396,6 +402,9 @@ async def _settle_cancellation(d: Delegation, index: int, context: Context) -> D
     rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), _approving(approval))
     if _does_nothing(rival):
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
+    if not _make_same_call(rival, _approving(approval)):
+        reason = f"Its nonce was used by {winner}, which it was to replace, and what that set stands. Revoke it anew."
+        return cancelled(d, context, reason)
     return _keep_winner(d, index, winner, context)
 
 
