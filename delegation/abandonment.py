@@ -188,6 +188,8 @@ async def _may_land(d: Delegation, approval: Approval, context: Context, why: st
     left = await context.node.get_time_left(approval.unsigned or filled(None, "transaction to sign"))
     if left is None:
         return _harmful(d, why, _CANCEL)
+    if not left:
+        return _harmful(d, why, "Ask again in a moment: what became of it is not known yet.")
     until = f"{context.now() + left:%H:%M:%S} UTC"
     return _harmful(
         d, f"{why} It can until about {until}.", f"Wait until about {until}; then it has landed or can be abandoned."

@@ -165,6 +165,9 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
             return d
         # The same again: of two with one nonce, or of one Solana message signed twice, only one can take effect.
         unsigned = _unsigned(approval)
+        if approval.last_seen_at is not None:
+            # What it said that it had sent was given up; asked again, it may send after all.
+            d = keep_approval(d, index, context, "hand_out", last_seen_at=None)
     else:
         # Asked right before a transaction is made, because another process may have settled since the plan was agreed.
         require_not_over(d, context.journal.read_all(d)[0])

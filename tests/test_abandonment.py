@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
 from stuck_lab import held
 
-from chains.errors import NodeError, SignatureMismatchError, TransactionDroppedError, TransactionPendingError
+from chains.errors import (
+    NodeError,
+    SignatureMismatchError,
+    TransactionDroppedError,
+    TransactionPendingError,
+    UnexpectedAllowanceError,
+)
 from chains.family import open_node
 from chains.types import SignedTransaction, SolanaTransaction
 from chains.wallets import SendingWallet
@@ -67,6 +74,17 @@ async def handed_out(line: Line, amount: str = "900") -> Delegation:
     d = await carry(line.new(amount), replace(line.context, wallet=None))
     assert d.state == "handed_out"
     return d
+
+
+@asynccontextmanager
+async def no_mining(line: Line) -> AsyncIterator[None]:
+    """Keep what is sent in the mempool, and mine it at the end."""
+    await line.rpc.request("evm_setAutomine", [False])
+    try:
+        yield
+    finally:
+        await line.rpc.request("evm_setAutomine", [True])
+        await line.rpc.request("evm_mine")
 
 
 async def use_nonce(line: Line) -> str:
@@ -194,6 +212,15 @@ async def settled(line: Line, allowance: int) -> None:
     raise AssertionError("the chain does not hold it")
 
 
+async def confirmed(line: Line, signature: str) -> None:
+    for _ in range(300):
+        (status,) = (await line.rpc.request("getSignatureStatuses", [[signature]]))["value"]
+        if status is not None and status["confirmationStatus"] != "processed":
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the node does not list it")
+
+
 async def test_what_is_signed_and_was_never_sent_is_not_sent_by_giving_it_up(line: Line) -> None:
     d = await stopped(line, "waiting for")
     await require_refusal(line, d, "may still take effect", "Cancel it")
@@ -218,6 +245,7 @@ async def test_what_took_effect_is_not_given_up(sandbox: Sandbox, tmp_path: Path
         await line.context.node.send(sent)
         await settled(line, 900 * UNIT)
         if network == "solana":
+            await confirmed(line, sent.hash)
             d = expire(line, d)
         await require_refusal(line, d, f"{sent.hash} took effect", "revoke afterwards")
 
@@ -254,6 +282,24 @@ async def test_what_was_found_dropped_and_is_handed_out_again_is_given_up(sandbo
         assert line.only().state == "handed_out"
         clock.ahead = timedelta()
         await require_abandoned(line, line.only(), "No node knew")
+
+
+async def test_a_wallet_that_is_asked_again_after_a_dropped_hash_may_send_after_all(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock, settle_timeout=0.1) as line:
+        d = await say_hash(line, "0x" + "ab" * 32)
+        clock.ahead = timedelta(seconds=125)
+        with pytest.raises(TransactionDroppedError):
+            await carry(d, line.context)
+
+        async def die(_: dict[str, Any]) -> str:
+            raise CrashError
+
+        with pytest.raises(CrashError):
+            await carry(line.only(), replace(line.context, wallet=SendingWallet(line.owner, "evm", die)))
+        await require_refusal(line, line.only(), "may still send it", "Cancel it")
 
 
 async def say_hash(line: Line, hash_: str) -> Delegation:
@@ -293,6 +339,10 @@ async def test_what_a_wallet_allowed_beyond_what_it_was_asked_for_is_not_given_u
     d = line.only()
     with pytest.raises(StillHarmfulError, match=r"another|instead"):
         await abandon(d, line.context)
+    with pytest.raises(UnexpectedAllowanceError):
+        await carry(d, replace(line.context, settle_timeout=60))
+    assert line.only().state == "handed_out", "what it made is known and counts no more as the answer"
+    await require_refusal(line, line.only(), "the chain allows 1000000000000000000000000 USDC, more than", "Revoke it")
     assert await line.allowance() == 10**30
 
 
@@ -301,10 +351,12 @@ async def test_what_is_being_replaced_is_not_given_up_and_what_was_cancelled_has
 ) -> None:
     async with open_line(sandbox, tmp_path, "linea") as line:
         d = await stopped(line, "waiting for")
-        async with held(line):
+        async with no_mining(line):
             faster = await speed_up(d, line.context)
             await require_refusal(line, faster, "may still take effect", "Cancel it")
-        ended = await cancel(faster, line.context)
+            with pytest.raises(CrashError):
+                await cancel(faster, replace(line.context, progress=die_at("waiting for")))
+        ended = await carry(line.only(), line.context)
         assert ended.state == "cancelled"
         with pytest.raises(DelegationEndedError):
             await abandon(ended, line.context)
@@ -332,13 +384,16 @@ async def test_what_waits_to_be_cancelled_is_given_up_only_if_the_cancellation_u
 ) -> None:
     async with open_line(sandbox, tmp_path, "linea") as line:
         d = await stopped(line, "waiting for")
-        with pytest.raises(CrashError):
-            await cancel(d, replace(line.context, progress=die_at("waiting for")))
-        cancelling = line.only()
-        await require_refusal(line, cancelling, "may still take effect", "Cancel it")
-        sent = (cancelling if winner == "the cancellation" else d).approvals[0].sent
+        sent = d.approvals[0].sent
         assert isinstance(sent, SignedTransaction)
-        await line.broadcast(sent.raw)
+        async with no_mining(line):
+            with pytest.raises(CrashError):
+                await cancel(d, replace(line.context, progress=die_at("waiting for")))
+            cancelling = line.only()
+            await require_refusal(line, cancelling, "may still take effect", "Cancel it")
+            if winner == "the approval":
+                await line.rpc.request("anvil_dropTransaction", [cancelling.approvals[0].hash])
+                await line.broadcast(sent.raw)
         if winner == "the cancellation":
             await require_abandoned(line, cancelling, "used up by nothing")
         else:
@@ -357,6 +412,21 @@ async def test_a_revocation_is_not_given_up_once_the_grant_that_it_was_to_replac
         await require_refusal(line, revocation, f"{sent.hash}, which it was to replace, took effect", "Carry it on")
         assert (await carry(revocation, line.context)).state == "done"
         assert await line.allowance() == 0
+
+
+async def test_what_was_to_be_cancelled_with_a_revocation_counts_while_its_hash_is_known(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea", agree_again=lambda outdated: None) as line:
+        with pytest.raises(CrashError):
+            await carry(line.new("900", currency="usdt"), replace(line.context, progress=die_at("waiting for")))
+        bystander = line.only().approvals[0].sent
+        revocation = await stopped(line, "waiting for", "0")
+        asked = await speed_up(revocation, replace(line.context, wallet=None))
+        assert asked.state == "handed_out"
+        assert isinstance(bystander, SignedTransaction)
+        await line.broadcast(bystander.raw)
+        await require_refusal(line, asked, f"{bystander.hash} took effect or may still do so", "Carry it on")
 
 
 async def test_an_allowance_in_force_is_not_given_up_until_it_is_spent(line: Line) -> None:
