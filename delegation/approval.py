@@ -49,6 +49,18 @@ _SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
     "on_its_way": "settle_before_sent",
 }
 
+_LEFT_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "handed_out": "leave_before_asked",
+    "on_its_way": "leave_before_sent",
+}
+# What a transaction in a block, or with a nonce or blockhash that is used up, can come to.
+_JUDGED: Final = (
+    TransactionExpiredError,
+    TransactionReplacedError,
+    TransactionRevertedError,
+    UnexpectedAllowanceError,
+)
+
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
 )
@@ -73,20 +85,38 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
             signed_now = not was_handed_out
         try:
             d = await _settle(d, index, context)
-        except (TransactionExpiredError, TransactionReplacedError) as error:
+        except _JUDGED as error:
+            left = _leave_behind(d, index, context)
+            if left is not None:
+                return left
+            if not isinstance(error, TransactionExpiredError | TransactionReplacedError):
+                _forget(d, index, context, judged=True)
+                raise
             d, goes_on = _forget_what_cannot_land(d, index, context, error)
             rebuilds += 1
             if rebuilds == _REBUILDS or not goes_on or not (signed_now or d.approvals[index].lost_to):
                 raise
-        except (TransactionRevertedError, UnexpectedAllowanceError):
-            _forget(d, index, context, judged=True)
-            raise
         except (TransactionDroppedError, SignatureMismatchError) as error:
             if isinstance(d.approvals[index].sent, SentTransaction):
                 dropped = isinstance(error, TransactionDroppedError)
                 _forget(d, index, context, judged=False, dropped=dropped)
             raise
     return d
+
+
+def _leave_behind(d: Delegation, index: int, context: Context) -> Delegation | None:
+    """Keep that a step whose nonce is decided is not waited for, where the next one is under way; None elsewhere.
+
+    After a reorganisation one block may hold both, so that its state shows the next one alone: that decides.
+    """
+    event = _LEFT_BEFORE.get(d.approvals[index + 1].state) if index + 1 < len(d.approvals) else None
+    if event is None:
+        return None
+    approval = d.approvals[index]
+    gone = [each.sent.hash for each in approval.earlier if each.sent is not None]
+    changes: dict[str, Any] = {"unsigned": None, "sent": None, "handed_over": False, "earlier": ()}
+    discarded = (*approval.discarded, *gone, _sent(approval).hash)
+    return keep_approval(d, index, context, event, discarded=discarded, **changes)
 
 
 def _forget_what_cannot_land(
