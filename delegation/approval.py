@@ -49,11 +49,17 @@ _SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
     "on_its_way": "settle_before_sent",
 }
 
-_FORGOTTEN_BEFORE: Final[dict[ApprovalState, Event]] = {
-    "planned": "forget",
-    "handed_out": "forget_before_asked",
-    "on_its_way": "forget_before_sent",
+_LEFT_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "handed_out": "leave_before_asked",
+    "on_its_way": "leave_before_sent",
 }
+# What a transaction in a block, or with a nonce or blockhash that is used up, can come to.
+_JUDGED: Final = (
+    TransactionExpiredError,
+    TransactionReplacedError,
+    TransactionRevertedError,
+    UnexpectedAllowanceError,
+)
 
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
@@ -79,20 +85,38 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
             signed_now = not was_handed_out
         try:
             d = await _settle(d, index, context)
-        except (TransactionExpiredError, TransactionReplacedError) as error:
+        except _JUDGED as error:
+            left = _leave_behind(d, index, context)
+            if left is not None:
+                return left
+            if not isinstance(error, TransactionExpiredError | TransactionReplacedError):
+                _forget(d, index, context, judged=True)
+                raise
             d, goes_on = _forget_what_cannot_land(d, index, context, error)
             rebuilds += 1
             if rebuilds == _REBUILDS or not goes_on or not (signed_now or d.approvals[index].lost_to):
                 raise
-        except (TransactionRevertedError, UnexpectedAllowanceError):
-            _forget(d, index, context, judged=True)
-            raise
         except (TransactionDroppedError, SignatureMismatchError) as error:
             if isinstance(d.approvals[index].sent, SentTransaction):
                 dropped = isinstance(error, TransactionDroppedError)
                 _forget(d, index, context, judged=False, dropped=dropped)
             raise
     return d
+
+
+def _leave_behind(d: Delegation, index: int, context: Context) -> Delegation | None:
+    """Keep that a step whose nonce is decided is not waited for, where the next one is under way; None elsewhere.
+
+    After a reorganisation one block may hold both, so that its state shows the next one alone: that decides.
+    """
+    event = _LEFT_BEFORE.get(d.approvals[index + 1].state) if index + 1 < len(d.approvals) else None
+    if event is None:
+        return None
+    approval = d.approvals[index]
+    gone = [each.sent.hash for each in approval.earlier if each.sent is not None]
+    changes: dict[str, Any] = {"unsigned": None, "sent": None, "handed_over": False, "earlier": ()}
+    discarded = (*approval.discarded, *gone, _sent(approval).hash)
+    return keep_approval(d, index, context, event, discarded=discarded, **changes)
 
 
 def _forget_what_cannot_land(
@@ -284,6 +308,12 @@ def _approving(approval: Approval) -> UnsignedTransaction:
     return next((one for one in reversed(attempts) if not _does_nothing(one)), attempts[-1])
 
 
+def _make_same_call(one: UnsignedTransaction, other: UnsignedTransaction) -> bool:
+    if not (isinstance(one, EvmTransaction) and isinstance(other, EvmTransaction)):
+        return False
+    return (one.to, one.data) == (other.to, other.data)
+
+
 def _does_nothing(unsigned: UnsignedTransaction) -> bool:
     return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
 
@@ -405,6 +435,9 @@ async def _settle_cancellation(d: Delegation, index: int, context: Context) -> D
     rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), _approving(approval))
     if _does_nothing(rival):
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
+    if not _make_same_call(rival, _approving(approval)):
+        reason = f"Its nonce was used by {winner}, which it was to replace, and what that set stands. Revoke it anew."
+        return cancelled(d, context, reason)
     return _keep_winner(d, index, winner, context)
 
 
@@ -451,10 +484,7 @@ def _forget(
         changes["last_seen_at"] = None
     # Its fee is out of date as well.
     step = ApproveStep(approval.step.amount)
-    under_way = (each.state for each in d.approvals[index + 1 :] if each.under_way)
-    later: ApprovalState = next(under_way, "planned")
-    event = _FORGOTTEN_BEFORE[later] if gone else "disown"
-    return keep_approval(d, index, context, event, step=step, sent=None, **changes)
+    return keep_approval(d, index, context, "forget" if gone else "disown", step=step, sent=None, **changes)
 
 
 def _keep_seen(d: Delegation, index: int, context: Context, seen_at: datetime) -> None:

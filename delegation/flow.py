@@ -105,7 +105,7 @@ async def _approve(d: Delegation, context: Context, lease: Lease, *, is_new: boo
             d = await _agree(d, context, lease, is_new=is_new)
         index = filled(d.next_step, "step to be carried")
         d = await approve(d, index, context)
-        if d.in_flight and d.approvals[index].settlement is None:
+        if d.in_flight and d.next_step == index:
             return d
         # What could not be made as it was agreed to is agreed to again; the next step was agreed to with the first.
         agreed = d.approvals[index].settlement is not None

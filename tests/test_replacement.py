@@ -799,6 +799,50 @@ async def test_a_cancellation_that_is_stuck_too_is_replaced_by_a_revoke(sandbox:
         await check_revoked(line, grant, await carry(revoke, never_asked(line.context)), signed=2)
 
 
+@pytest.mark.parametrize("winner", ["grant", "revoke", "cancellation"])
+async def test_a_revoke_that_is_cancelled_says_what_stands(sandbox: Sandbox, tmp_path: Path, winner: str) -> None:
+    async with open_line(sandbox, tmp_path, "linea") as line, held(line):
+        grant = await pending(line.new("5000"), quick(line))
+        revoke = await pending(line.new("0"), quick(line))
+        with pytest.raises(TransactionPendingError):
+            await cancel(revoke, quick(line))
+        cancelling = line.context.journal.load(revoke.id)
+        won = {"grant": grant, "revoke": revoke, "cancellation": cancelling}[winner]
+        await mine_instead(line, bytes_of(won))
+        await line.rpc.request("evm_setAutomine", [True])
+        ended = await cancel(cancelling, never_asked(line.context))
+        assert ended.state == ("approved" if winner == "revoke" else "cancelled")
+        assert ended.ended is None or hash_of_step(won) in ended.ended.reason
+        assert await line.allowance() == (5000 * UNIT if winner == "grant" else 0)
+        assert line.context.journal.load(grant.id).state == "superseded"
+        if winner == "grant":
+            assert ended.ended is not None
+            assert "what that set stands" in ended.ended.reason
+            done = await line.carry("0")
+            assert (done.state, await line.allowance()) == ("done", 0)
+
+
+@pytest.mark.parametrize("sends", [False, True], ids=["signs", "signs and sends"])
+async def test_a_revoke_that_the_wallet_refuses_leaves_the_first_in_flight_as_it_was(
+    sandbox: Sandbox, tmp_path: Path, sends: bool
+) -> None:
+    async with open_line(sandbox, tmp_path, "linea") as line, held(line):
+
+        async def refuse(*_: object) -> Any:
+            raise WalletRefusedError("no")
+
+        first = await pending(line.new("5000"), quick(line))
+        app = WalletApp(line, before=refuse)
+        refusing = quick(line, wallet=app.wallet if sends else TamperedWallet(line.key, after=refuse))
+        with pytest.raises(WalletRefusedError):
+            await carry(line.new("0"), refusing)
+        assert line.only().state == "failed"
+        assert line.context.journal.load(first.id) == first
+        revoke = await pending(line.new("0"), quick(line))
+        await mine(line)
+        await check_revoked(line, first, await carry(revoke, line.context), signed=1)
+
+
 class ForgetfulRpc:
     """A real connection to Solana that loses the first transaction for ever, or, without `loses`, none."""
 
