@@ -49,9 +49,9 @@ _SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
     "on_its_way": "settle_before_sent",
 }
 
-_LEFT_BEFORE: Final[dict[ApprovalState, Event]] = {
-    "handed_out": "leave_before_asked",
-    "on_its_way": "leave_before_sent",
+_FORGOTTEN_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "handed_out": "forget_before_asked",
+    "on_its_way": "forget_before_sent",
 }
 # What a transaction in a block, or with a nonce or blockhash that is used up, can come to.
 _JUDGED: Final = (
@@ -109,14 +109,14 @@ def _leave_behind(d: Delegation, index: int, context: Context) -> Delegation | N
 
     After a reorganisation one block may hold both, so that its state shows the next one alone: that decides.
     """
-    event = _LEFT_BEFORE.get(d.approvals[index + 1].state) if index + 1 < len(d.approvals) else None
-    if event is None:
+    later = next((each.state for each in d.approvals[index + 1 :] if each.under_way), None)
+    if later is None:
         return None
     approval = d.approvals[index]
     gone = [each.sent.hash for each in approval.earlier if each.sent is not None]
     changes: dict[str, Any] = {"unsigned": None, "sent": None, "handed_over": False, "earlier": ()}
     discarded = (*approval.discarded, *gone, _sent(approval).hash)
-    return keep_approval(d, index, context, event, discarded=discarded, **changes)
+    return keep_approval(d, index, context, _FORGOTTEN_BEFORE[later], discarded=discarded, **changes)
 
 
 def _forget_what_cannot_land(

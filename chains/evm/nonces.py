@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,7 @@ _WINDOW: Final = 5_000
 # The first windows are smaller: many nodes keep the state of the newest 128 blocks only, and most searches end there.
 _FIRST_WINDOW: Final = 64
 _WINDOWS: Final = 20
+_SECOND_LOOK: Final = 0.5  # seconds
 
 
 async def get_nonce(rpc: Rpc, account: str, at: str) -> int:
@@ -85,7 +87,13 @@ async def find_approval(
     Raises `TransactionPendingError` while the owner has a pending transaction that may be it, and `NodeError` where the
     node's history does not reach far enough to tell.
     """
-    found = None if await is_nonce_free(rpc, unsigned) else await find_mined(rpc, intent, step, unsigned, rivals)
+    found = None
+    if not await is_nonce_free(rpc, unsigned):
+        found = await find_mined(rpc, intent, step, unsigned, rivals)
+        if found is None:
+            # The server that was asked for logs may be behind the one that knows the nonce as used.
+            await asyncio.sleep(_SECOND_LOOK)
+            found = await _find_by_nonce(rpc, unsigned) or await find_mined(rpc, intent, step, unsigned, rivals)
     if found is None and await has_pending(rpc, unsigned):
         raise TransactionPendingError(
             f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
@@ -93,6 +101,21 @@ async def find_approval(
             hint="Nothing is lost. Run it again to go on when it is mined; do not approve again meanwhile.",
         )
     return found
+
+
+async def _find_by_nonce(rpc: Rpc, unsigned: EvmTransaction) -> str | None:
+    """Return the hash of what used the nonce if it makes the same call; None also where that cannot be found out."""
+    try:
+        newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
+        user = await find_user_of_nonce(rpc, unsigned.sender, unsigned.nonce, newest)
+    except NodeError:
+        return None
+    answer = None if user is None else await rpc.request("eth_getTransactionByHash", [user])
+    if answer is None:
+        return None
+    made = parse_object("eth_getTransactionByHash", answer)
+    called = str(made.get("to")).lower(), str(made.get("input")).lower()
+    return user if called == _calls(unsigned) else None
 
 
 async def find_mined(

@@ -184,8 +184,8 @@ class EvmChain:
                 self._spend()
             self._mine(None if faults.happens(temper.idle) else self._choose())
         else:
-            # As cheap as it ever was: what was signed with some headroom lands.
-            self._base_fee = temper.base_fee // 2 if temper.base_fee_moves else temper.base_fee
+            # Never twice as dear as it was when something was signed: with the headroom that it needs, it lands.
+            self._base_fee = temper.base_fee * 4 // 5 if temper.base_fee_moves else temper.base_fee
             self._tip, self.refusing = temper.tip, False
             self._mine(self._choose())
 

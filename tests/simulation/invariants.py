@@ -17,6 +17,7 @@ from chains.errors import (
     TransactionRevertedError,
     UnexpectedAllowanceError,
 )
+from chains.types import Settlement
 from delegation.cli.session import exit_status
 from delegation.errors import ConflictError, DeclinedError, GatewayError, IllegalTransitionError, RejectedError
 from delegation.lifecycle import states_before
@@ -244,12 +245,24 @@ def judge_saved(world: World) -> Callable[[Delegation | None, Delegation], None]
             old = [] if before is None else [approval.settlement for approval in before.approvals]
             if old != settled:
                 world.settled_at[after.id] = world.loop.time()
+                for settlement in settled:
+                    if settlement not in old:
+                        _judge_depth(world, after, settlement)
         if after.verification is not None and (before is None or before.verification != after.verification):
             world.done_at[after.id] = _verifying_since(world, after) or world.loop.time()
             if after.verification.verdict == "VERIFIED":
                 _judge_verified(world, after)
 
     return judge
+
+
+def _judge_depth(world: World, d: Delegation, settlement: Settlement) -> None:
+    """What settles has as many blocks on it as the network asks for."""
+    chain = world.chains[d.request.network]
+    if chain.chain.family == "evm":
+        missing = settlement.block.number + chain.chain.settle_depth - 1 - chain.head.number
+        if missing > 0:
+            world.watch.violate(5, f"{d.id} settled in block {settlement.block.number}, {missing} blocks too early")
 
 
 def _judge_verified(world: World, d: Delegation) -> None:
