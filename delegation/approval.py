@@ -49,9 +49,9 @@ _SETTLED_BEFORE: Final[dict[ApprovalState, Event]] = {
     "on_its_way": "settle_before_sent",
 }
 
-_LEFT_BEFORE: Final[dict[ApprovalState, Event]] = {
-    "handed_out": "leave_before_asked",
-    "on_its_way": "leave_before_sent",
+_FORGOTTEN_BEFORE: Final[dict[ApprovalState, Event]] = {
+    "handed_out": "forget_before_asked",
+    "on_its_way": "forget_before_sent",
 }
 # What a transaction in a block, or with a nonce or blockhash that is used up, can come to.
 _JUDGED: Final = (
@@ -109,14 +109,14 @@ def _leave_behind(d: Delegation, index: int, context: Context) -> Delegation | N
 
     After a reorganisation one block may hold both, so that its state shows the next one alone: that decides.
     """
-    event = _LEFT_BEFORE.get(d.approvals[index + 1].state) if index + 1 < len(d.approvals) else None
-    if event is None:
+    later = next((each.state for each in d.approvals[index + 1 :] if each.under_way), None)
+    if later is None:
         return None
     approval = d.approvals[index]
     gone = [each.sent.hash for each in approval.earlier if each.sent is not None]
     changes: dict[str, Any] = {"unsigned": None, "sent": None, "handed_over": False, "earlier": ()}
     discarded = (*approval.discarded, *gone, _sent(approval).hash)
-    return keep_approval(d, index, context, event, discarded=discarded, **changes)
+    return keep_approval(d, index, context, _FORGOTTEN_BEFORE[later], discarded=discarded, **changes)
 
 
 def _forget_what_cannot_land(
@@ -354,13 +354,13 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
         d = await _read_nonce(d, index, context)
         approval = d.approvals[index]
         sent, unsigned = _sent(approval), _unsigned(approval)
-    if approval.cancelling:
-        return await _settle_cancellation(d, index, context)
     # What has another nonce replaces nothing: it is the last of them all, and is waited for.
     rivals = approval.rivals if approval.another_nonce is None else ()
     seen_at = approval.last_seen_at
     unseen_for = 0.0 if seen_at is None else max(0.0, (context.now() - seen_at).total_seconds())
     try:
+        if approval.cancelling:
+            return await _settle_cancellation(d, index, context, unseen_for)
         settlement = await context.node.settle(
             _intent(d),
             approval.step,
@@ -416,13 +416,13 @@ async def _read_nonce(d: Delegation, index: int, context: Context) -> Delegation
     return keep_approval(d, index, context, "disown" if before.sent is None else "watch", **changes)
 
 
-async def _settle_cancellation(d: Delegation, index: int, context: Context) -> Delegation:
+async def _settle_cancellation(d: Delegation, index: int, context: Context, unseen_for: float) -> Delegation:
     """Wait until the nonce is used; afterwards the delegation is cancelled, or its approval is on its way after all."""
     approval = d.approvals[index]
     sent, unsigned = _sent(approval), _unsigned(approval)
     try:
         winner = await context.node.settle_cancellation(
-            unsigned, sent, timeout=context.settle_timeout, rivals=approval.rivals
+            unsigned, sent, timeout=context.settle_timeout, rivals=approval.rivals, unseen_for=unseen_for
         )
     except TransactionReplacedError as error:
         # By something of the owner's that is not known here, and may be the same approval in another dress.

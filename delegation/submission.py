@@ -146,7 +146,7 @@ async def _refused(d: Delegation, context: Context, error: GatewayError) -> Dele
         # Not judged (client key, access token, rate): the proof was not taken and stays good.
         context.keep(d, "spare", submission=None)
         raise error
-    if _says_taken_before(d, error) and await _platform_agrees(d, context):
+    if _says_taken_before(d, error) and await _platform_agrees(d, context, absent_is_zero=True):
         # The token was new, so that it is the transaction that was used, by the attempt whose answer was lost.
         return _accepted(d, context, "already_accepted", error.status)
     if d.forgotten is not None and not _says_token_expired(error):
@@ -201,12 +201,15 @@ def _says_token_expired(error: GatewayError) -> bool:
     return "token" in said and "expired" in said
 
 
-async def _platform_agrees(d: Delegation, context: Context) -> bool:
-    """Return whether the platform lists this wallet with what the chain holds now, spent from or not."""
+async def _platform_agrees(d: Delegation, context: Context, *, absent_is_zero: bool = False) -> bool:
+    """Return whether the platform lists this wallet with what the chain holds now, spent from or not.
+
+    A revoked wallet may leave the list: with `absent_is_zero` that agrees with a revocation too.
+    """
     plan = filled(d.plan, "plan")
     row = find_row(await context.gateway.get_external_wallets(), d.request)
     if row is None:
-        return False
+        return absent_is_zero and plan.amount == 0
     state = await context.node.get_allowance(plan.token, plan.owner, plan.spender)
     return row.allowance == Decimal(format_amount(state.allowance, plan.token.decimals))
 

@@ -6,11 +6,12 @@ import asyncio
 import itertools
 from collections.abc import Awaitable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from line_lab import UNIT, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line, sign_request
+from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line, sign_request
 from stuck_lab import (
     NETWORKS,
     Death,
@@ -30,7 +31,13 @@ from stuck_lab import (
     with_wallet,
 )
 
-from chains.errors import FeeTooHighError, TransactionPendingError, TransactionReplacedError, WalletRefusedError
+from chains.errors import (
+    FeeTooHighError,
+    TransactionDroppedError,
+    TransactionPendingError,
+    TransactionReplacedError,
+    WalletRefusedError,
+)
 from chains.evm import watch
 from chains.rpc import HttpRpc, Params
 from chains.solana.node import SolanaNode
@@ -364,6 +371,30 @@ async def test_of_a_wallet_that_cancels_with_another_nonce_the_first_still_count
         app.changes = {}
         await mine(line)
         await check_done(line, await carry(kept, replace(context, settle_timeout=20)), signed=2)
+
+
+async def test_a_cancellation_that_no_node_knows_is_dropped_after_its_time_in_total_and_asked_for_again(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_line(sandbox, tmp_path, "base", now=clock) as line, held(line):
+        app = WalletApp(line)
+        context = quick(line, wallet=app.wallet)
+        first = await pending(line.new("5000"), context)
+        with pytest.raises(TransactionPendingError):
+            await cancel(first, context)
+        await line.rpc.request("anvil_dropAllTransactions")
+        for _ in range(5):
+            with pytest.raises((TransactionPendingError, TransactionDroppedError)) as waiting:
+                await carry(line.only(), context)
+            if isinstance(waiting.value, TransactionDroppedError):
+                break
+            clock.ahead += timedelta(seconds=50)
+        assert timedelta(seconds=100) <= clock.ahead <= timedelta(seconds=150)
+        assert (line.only().state, line.only().approvals[0].cancelling) == ("handed_out", True)
+        await line.rpc.request("evm_setAutomine", [True])
+        ended = await carry(line.only(), replace(context, settle_timeout=20))
+        assert (ended.state, len(app.transactions)) == ("cancelled", 3)
 
 
 @pytest.mark.parametrize("sends", [False, True], ids=["signed bytes", "a hash"])
