@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from line_lab import UNIT, Clock, CrashError, Line, TamperedWallet, WalletApp, die_at, open_line
-from stuck_lab import held
 
 from chains.errors import (
     NodeError,
