@@ -31,6 +31,8 @@ SELDOM: set[tuple[State, Event]] = {
     ("handed_out", "lose"),
     ("on_its_way", "abandon"),
     ("on_its_way", "lose"),
+    ("on_its_way", "settle_before_asked"),
+    ("on_its_way", "settle_before_sent"),
     ("signed", "abandon"),
     ("submitted", "abandon"),
     ("submitted", "lose"),
