@@ -463,7 +463,10 @@ async def test_the_stuck_revoke_ends_with_allowance_0_and_the_first_transaction_
         assert (revoke.plan.replaces.delegation_id, revoke.plan.replaces.hash) == (first.id, hash_of_step(first, step))
         assert transaction_of(revoke).nonce == transaction_of(first, step).nonce
         assert is_dearer(*fees(transaction_of(revoke), transaction_of(first, step)))
-        assert line.context.journal.load(first.id).state == "superseded"
+        lent = line.context.journal.load(first.id)
+        assert (lent.state, lent.replaced_by) == ("on_its_way", refused.id)
+        with pytest.raises(OwnerBusyError, match=refused.id):
+            await carry(lent, quick(line))
         await mine(line)
         done = await carry(revoke, line.context)
         assert not await is_mined(line, hash_of_step(first, step))
@@ -737,7 +740,10 @@ async def test_a_transaction_of_another_token_is_cancelled_with_a_revoke_only_if
         asked: list[OutdatedPlan] = []
         revoke = await pending(refused, quick(line, agree_again=asked.append))
         assert [one.now.replaces is not None and one.now.replaces.nonce for one in asked] == [1]
-        assert line.context.journal.load(first.id).state == "superseded"
+        lent = line.context.journal.load(first.id)
+        assert (lent.state, lent.replaced_by) == ("on_its_way", refused.id)
+        with pytest.raises(OwnerBusyError, match=refused.id):
+            await carry(lent, quick(line))
         await mine(line)
         done = await carry(revoke, line.context)
         assert not await is_mined(line, hash_of_step(first))
