@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -215,13 +216,10 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
 async def _prepare(d: Delegation, index: int, context: Context) -> UnsignedTransaction | None:
     """Return the transaction of a step; None where the one that it was to replace is not in flight any more."""
     approval, plan = d.approvals[index], filled(d.plan, "plan")
-    if plan.replaces is None or index or approval.lost_to:
+    if plan.replaces is None or index or _has_lost(plan.replaces, approval):
         return await context.node.prepare(_intent(d), approval.step)
-    other = context.journal.load(plan.replaces.delegation_id)
-    if other.next_step is None or not other.in_flight:
-        return None
-    held = other.approvals[other.next_step]
-    if held.hash != plan.replaces.hash:
+    held = _held(context.journal.load(plan.replaces.delegation_id), plan.replaces)
+    if held is None:
         return None
     made = await context.node.replace(_intent(d), approval.step, _unsigned(held))
     if isinstance(made, EvmTransaction) and isinstance(approval.step.fee, EvmFee):
@@ -260,20 +258,53 @@ def keep_sent(
     """Keep what was signed, or the hash that a wallet gave.
 
     The delegation whose transaction it replaces ends in the same moment: from then on this one answers for the nonce.
+    One of another allowance waits until the chain has decided, and lends its owner's lock until then. If what was to be
+    replaced is not in flight any more, nothing that was signed for it is kept, and the step is to be agreed to again.
     """
     approval = d.approvals[index]
     replaces = _replaces(d, index)
-    ending: list[Delegation] = []
+    others: list[Delegation] = []
     if replaces is not None:
         other = journal.load(replaces.delegation_id)
-        if other.in_flight and other.next_step is not None:
-            held = other.approvals[other.next_step]
-            changes["earlier"] = (*held.earlier, Attempt(unsigned=_unsigned(held), sent=held.sent))
-            ending.append(supersede(other, d, at))
+        held = _held(other, replaces)
+        if held is None:
+            return _keep_too_late(journal, d, index, sent, replaces)
+        changes["earlier"] = (*held.earlier, Attempt(unsigned=_unsigned(held), sent=held.sent))
+        lent = other.model_copy(update={"replaced_by": d.id})
+        others.append(supersede(other, d, at) if replaces.same_allowance else lent)
     seen_at = at if isinstance(sent, SentTransaction) else None
     updated = approval.model_copy(update={"sent": sent, "last_seen_at": seen_at, "another_nonce": None, **changes})
     approvals = tuple(updated if place == index else one for place, one in enumerate(d.approvals))
-    return keep(journal, d, "send", ending=ending, approvals=approvals)
+    return keep(journal, d, "send", others=others, approvals=approvals)
+
+
+def _held(other: Delegation, replaces: Replaced) -> Approval | None:
+    """Return the approval in flight whose place is to be taken, or None if it is not that one any more."""
+    if not other.in_flight or other.next_step is None:
+        return None
+    held = other.approvals[other.next_step]
+    return held if held.hash == replaces.hash else None
+
+
+def _keep_too_late(
+    journal: Journal, d: Delegation, index: int, sent: SignedTransaction | SentTransaction, replaces: Replaced
+) -> Delegation:
+    """Keep that what was to be replaced has landed meanwhile, so that its nonce is used and the next is taken."""
+    if d.state == "agreed":
+        return d  # what was signed is not saved, and never sent
+    approval = d.approvals[index]
+    changes: dict[str, Any] = {"unsigned": None, "handed_over": False, "last_seen_at": None}
+    if isinstance(sent, SentTransaction):
+        changes["discarded"] = (*approval.discarded, sent.hash)
+        changes["lost_to"] = (*approval.lost_to, replaces.hash or sent.hash)
+    updated = approval.model_copy(update=changes)
+    approvals = tuple(updated if place == index else one for place, one in enumerate(d.approvals))
+    return keep(journal, d, "discard", approvals=approvals)
+
+
+def _has_lost(replaces: Replaced, approval: Approval) -> bool:
+    """Return whether the transaction that was to be replaced was mined first."""
+    return replaces.hash in approval.lost_to if replaces.hash is not None else bool(approval.lost_to)
 
 
 async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, SentTransaction | None]:
@@ -283,7 +314,10 @@ async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, S
     # In this order: what lands between the two questions is found by the second.
     can_land = await context.node.can_land(_unsigned(approval))
     made = await context.node.find_approval(_intent(d), approval.step, _approving(approval), rivals=rivals)
-    return can_land, None if made is None or made in approval.discarded else SentTransaction(made)
+    # The same approval may have been made by another delegation, which answers for it.
+    elsewhere = {one.hash for other in context.journal.read_all(d)[0] if other.id != d.id for one in other.approvals}
+    ours = made is not None and made not in approval.discarded and made not in elsewhere
+    return can_land, SentTransaction(made) if made is not None and ours else None
 
 
 def _borrowed_rivals(d: Delegation, index: int, context: Context) -> tuple[Rival, ...]:
@@ -299,7 +333,8 @@ def _borrowed_rivals(d: Delegation, index: int, context: Context) -> tuple[Rival
 def _replaces(d: Delegation, index: int) -> Replaced | None:
     """Return the transaction in flight whose place a step takes, until one that does so is signed."""
     approval = d.approvals[index]
-    return None if d.plan is None or index or approval.lost_to or approval.earlier else d.plan.replaces
+    replaces = None if d.plan is None or index or approval.earlier else d.plan.replaces
+    return None if replaces is None or _has_lost(replaces, approval) else replaces
 
 
 def _approving(approval: Approval) -> UnsignedTransaction:
@@ -388,7 +423,21 @@ def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Con
         else:
             # What the platform forgot, and would not hear again, was the other one.
             stations = RENEWED | ({"forgotten": None, "stays_told": False} if d.told else {})
-    return keep_approval(d, index, context, event, settlement=settlement, stations=stations)
+    return keep_approval(
+        d, index, context, event, settlement=settlement, stations=stations, others=_give_back(d, index, context)
+    )
+
+
+def _give_back(d: Delegation, index: int, context: Context) -> list[Delegation]:
+    """Return the end of a delegation of another allowance whose nonce was used up in place of its own transaction."""
+    replaces = None if d.plan is None or index else d.plan.replaces
+    approval = d.approvals[index]
+    if replaces is None or replaces.same_allowance or approval.another_nonce is not None:
+        return []
+    other = context.journal.load(replaces.delegation_id)
+    if _has_lost(replaces, approval) or other.replaced_by != d.id or not other.in_flight:
+        return []
+    return [supersede(other, d, context.now())]
 
 
 async def _read_nonce(d: Delegation, index: int, context: Context) -> Delegation:
@@ -494,12 +543,19 @@ def _keep_seen(d: Delegation, index: int, context: Context, seen_at: datetime) -
 
 
 def keep_approval(
-    d: Delegation, index: int, context: Context, event: Event, stations: dict[str, Any] | None = None, **changes: Any
+    d: Delegation,
+    index: int,
+    context: Context,
+    event: Event,
+    *,
+    stations: dict[str, Any] | None = None,
+    others: Sequence[Delegation] = (),
+    **changes: Any,
 ) -> Delegation:
-    """Keep what has changed of one approval, and beside it in other stations."""
+    """Keep what has changed of one approval, and beside it in other stations and of other delegations."""
     approvals = list(d.approvals)
     approvals[index] = approvals[index].model_copy(update=changes)
-    return context.keep(d, event, approvals=tuple(approvals), **(stations or {}))
+    return context.keep(d, event, others=others, approvals=tuple(approvals), **(stations or {}))
 
 
 def _unsigned(approval: Approval) -> UnsignedTransaction:

@@ -50,6 +50,15 @@ def carrying(d: Delegation, context: Context, *, force: bool = False) -> Iterato
         lease.release()
 
 
+def require_not_lent(d: Delegation, context: Context) -> None:
+    """Raise `OwnerBusyError` while another delegation wants the nonce of what is in flight: the chain decides first."""
+    if d.replaced_by is None or not d.in_flight:
+        return
+    other = context.journal.load(d.replaced_by)
+    if other.in_flight:
+        raise owner_busy(other, d)
+
+
 async def take_owner_lock(d: Delegation, context: Context, lease: Lease) -> Replaced | None:
     """Take the lock of the owner on this network, so that nobody else asks for a signature meanwhile.
 

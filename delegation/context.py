@@ -101,17 +101,18 @@ class Context:
         """The pins of this platform and region."""
         return Pins(self.journal, self.gateway.base_url, self.gateway.region)
 
-    def keep(self, d: Delegation, event: Event, **stations: Any) -> Delegation:
-        """Return the delegation after an event that filled these stations, once that is durable."""
-        return keep(self.journal, d, event, **stations)
+    def keep(self, d: Delegation, event: Event, *, others: Sequence[Delegation] = (), **stations: Any) -> Delegation:
+        """Return the delegation after an event that filled these stations, once that and what changed of `others` with
+        it is durable."""
+        return keep(self.journal, d, event, others=others, **stations)
 
 
 def keep(
-    journal: Journal, d: Delegation, event: Event, *, ending: Sequence[Delegation] = (), **stations: Any
+    journal: Journal, d: Delegation, event: Event, *, others: Sequence[Delegation] = (), **stations: Any
 ) -> Delegation:
     """Return a delegation after an event that filled these stations, once that is durable.
 
-    `ending` are others that end with it (see `Journal.save`). Raises `IllegalTransitionError` if the event is not
+    `others` are saved with it (see `Journal.save`). Raises `IllegalTransitionError` if the event is not
     possible where the delegation stands, or what was filled is not what it leads to.
     """
     after = d.model_copy(update=stations)
@@ -123,7 +124,7 @@ def keep(
             expected=expected,
             found=after.state,
         )
-    return journal.save(after, ending=ending)
+    return journal.save(after, others=others)
 
 
 def check_context(d: Delegation, context: Context) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import secrets
 from urllib.parse import urlsplit
 
-from chains.errors import InputError, ToolkitError
+from chains.errors import InputError, ToolkitError, WrongChainError
 from chains.ownership import format_statement
 from chains.types import ApproveStep
 from delegation.approval import RENEWED, approve
-from delegation.carrying import carrying, take_owner_lock
+from delegation.carrying import carrying, require_not_lent, take_owner_lock
 from delegation.context import Context, check_context, check_network
-from delegation.errors import DelegationEndedError, InvalidRequestError
+from delegation.errors import DelegationEndedError, InvalidRequestError, OwnerMismatchError, ProfileError
 from delegation.intents import REFUSALS, allowance_of, find_bystander, find_outdated, require_not_over, supersede
 from delegation.leases import Lease
 from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
@@ -51,6 +51,7 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
     """
     check_context(delegation, context)
     require_not_over(delegation, ())
+    require_not_lent(delegation, context)
     is_new = delegation.revision == 0
     d = context.keep(delegation, "ask") if is_new else delegation
     with carrying(d, context) as lease:
@@ -60,7 +61,7 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
             _record_end(d, context, error)
             raise
         except (InputError, InvalidRequestError, KeyboardInterrupt, SystemExit) as error:
-            if is_new:
+            if is_new or not isinstance(error, (WrongChainError, OwnerMismatchError, ProfileError)):
                 _record_end(d, context, error)
             raise
 
@@ -69,6 +70,9 @@ async def _carry(d: Delegation, context: Context, lease: Lease, *, is_new: bool)
     was_done = d.state == "done"
     if not d.to_be_made:  # else the plan asks, once the platform has named the token
         await context.node.check_chain()
+    if d.replaced_by is not None and d.in_flight:
+        # The chain has decided about the nonce that another delegation wanted: this one has the owner's lock again.
+        d = context.keep(d, "hand_out" if d.state == "handed_out" else "watch", replaced_by=None)
     d, review = await look_again(d, context)
     while True:
         d = await _approve(d, context, lease, is_new=is_new)

@@ -181,7 +181,7 @@ def find_newer(d: Delegation, others: Iterable[Delegation]) -> Delegation | None
 
     While a transaction of it is in flight, the chain decides of it.
     """
-    if d.in_flight or not d.unfinished:
+    if d.in_flight or d.ended is not None:
         return None
     return next(
         (other for other in reversed(tuple(others)) if other.id != d.id and _has_taken_the_place_of(other, d)), None

@@ -76,17 +76,17 @@ class Journal:
         self._name_holder = name
         self._held: dict[str, Lease] = {}  # by the delegation, of which no more is saved once its lease is lost
 
-    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
+    def save(self, delegation: Delegation, *, others: Sequence[Delegation] = ()) -> Delegation:
         """Make a delegation durable and return it with its next revision.
 
-        `ending` are others, loaded before and ended now, that give up their owner's lock to it: all or none is saved.
+        `others` were loaded before, and end or give up their owner's lock to it now: all or none is saved.
         Raises `JournalConflictError` if another process saved one of them since it was loaded, or took over the lease
         that was held here; `OwnerBusyError` if it has an approval in flight while another delegation of this owner on
         this network has the owner's lock; `IllegalTransitionError` if it cannot follow from what is saved; and
         `NewerVersionError` if a newer version of this toolkit has changed the journal.
         """
         self._require_writable()
-        everything = (*ending, delegation)
+        everything = (*others, delegation)
         for one in everything:
             _require_legal(one)
         saved = delegation.model_copy(update={"revision": delegation.revision + 1})
@@ -404,7 +404,7 @@ def _writing(delegation: Delegation, lease: Lease | None) -> Statement:
     lock = "NULL"
     if delegation.to_be_made or delegation.borrows_lock:
         lock = "owner_lock"  # as it is: held while its owner is asked
-    elif delegation.in_flight:
+    elif delegation.in_flight and delegation.replaced_by is None:
         lock, values["lock"] = ":lock", _lock(delegation)
     before = ", ".join(f"'{state}'" for state in sorted(states_before(delegation.state)))
     held = ""

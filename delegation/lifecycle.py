@@ -156,11 +156,12 @@ TRANSITIONS: Final[dict[tuple[State | None, Event], State]] = {
     ("unverified", "verify"): "done",
     ("done", "verify"): "done",
     ("done", "tell_again"): "approved",
+    ("unverified", "tell_again"): "approved",
     **{(state, "renew"): "approved" for state in ("approved", "signed", "submitted")},
     **{(state, "lose"): "on_its_way" for state in ("agreed", *IN_FLIGHT, *_APPROVED, "done")},
     **{(state, "fail"): "failed" for state in ("requested", "agreed")},
     **{(state, "abandon"): "abandoned" for state in _UNFINISHED},
-    **{(state, "supersede"): "superseded" for state in _UNFINISHED},
+    **{(state, "supersede"): "superseded" for state in (*_UNFINISHED, "done")},
 }
 """The state that follows from each state and event; before it is saved for the first time it has none."""
 

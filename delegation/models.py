@@ -397,6 +397,8 @@ class Delegation(Frozen):
     `agreed_at` is when its plan was first agreed to, or agreed to again because it was out of date. `lost_answers`
     counts the proofs of this approval that were offered without an answer. `forgotten` is how the platform was told
     before it forgot, and `stays_told` says that it refused to be told again.
+    `replaced_by` is the delegation of another allowance that wants the nonce of its transaction in flight: until the
+    chain has decided, that one has the owner's lock.
 
     A saved document of an older format is upgraded when it is read; one of a newer format raises `NewerVersionError`.
     """
@@ -419,6 +421,7 @@ class Delegation(Frozen):
     lost_answers: int = 0
     forgotten: Submission | None = None
     stays_told: bool = False
+    replaced_by: str | None = None
     ended: Ending | None = None
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ from typing import Any
 
 from chains.types import AllowanceIntent, SignedTransaction
 from delegation.approval import approve, keep_approval, send, sign
-from delegation.carrying import carrying
+from delegation.carrying import carrying, require_not_lent
 from delegation.context import Context, Replacement, check_context
 from delegation.errors import InvalidRequestError
 from delegation.models import Attempt, Delegation, filled
@@ -45,6 +45,7 @@ async def cancel(d: Delegation, context: Context, *, max_fee: int | None = None)
 
 async def _replace(d: Delegation, context: Context, *, max_fee: int | None, cancels: bool) -> Delegation:
     check_context(d, context)
+    require_not_lent(d, context)
     await context.node.check_chain()
     index = d.next_step
     if not d.in_flight or index is None:

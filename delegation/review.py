@@ -5,6 +5,7 @@ from __future__ import annotations
 from chains.types import Review
 from delegation.approval import RENEWED
 from delegation.context import Context
+from delegation.intents import find_newer, supersede
 from delegation.models import Delegation, filled
 from delegation.plan import intent_of
 
@@ -18,7 +19,8 @@ async def look_again(
     """Return the delegation as it stands now, and what its last step that took effect is worth.
 
     What the chain does not hold any more is on its way again: the bytes that were signed are sent once more, and the
-    platform, unless it was told of this very transaction, is told anew. The review is None if no step has settled.
+    platform, unless it was told of this very transaction, is told anew. If a newer delegation has taken its place, it
+    ends instead. The review is None if no step has settled.
     `timeout` is how many seconds to wait for a finality that the network has yet to reach (Solana). Raises `NodeError`
     where a node cannot say it.
     """
@@ -37,5 +39,10 @@ async def look_again(
         review = None
     if tuple(approvals) == d.approvals:
         return d, review
+    newer = find_newer(d, context.journal.read_all(d)[0])
+    if newer is not None:
+        # Sent again it would take back what its owner wanted last.
+        ended = supersede(d, newer, context.now()).ended
+        return context.keep(d, "supersede", ended=ended, verification=None), None
     stations = {"verification": None} if d.told else RENEWED
     return context.keep(d, "lose", approvals=tuple(approvals), **stations), None

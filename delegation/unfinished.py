@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from chains.errors import ToolkitError
 from delegation.context import Context
 from delegation.flow import carry
 from delegation.journal import Journal
@@ -19,7 +18,7 @@ class Outcome:
     """What carrying a delegation came to: how it stands now, and the error that stopped it, if one did."""
 
     delegation: Delegation
-    error: ToolkitError | None = None
+    error: Exception | None = None
 
 
 def order_unfinished(delegations: Iterable[Delegation]) -> list[list[Delegation]]:
@@ -49,8 +48,8 @@ async def carry_all(
     """Carry everything that is not finished, and return what each came to; one failure stops no other.
 
     `open_for` opens the context of a delegation. Those of one owner on one network are carried one after the other;
-    `at_once` is how many owners are carried side by side, and `heard` is told each outcome as it comes. No error of
-    this toolkit is raised: an outcome holds the one that stopped it, and its delegation may still be unfinished.
+    `at_once` is how many owners are carried side by side, and `heard` is told each outcome as it comes. No error is
+    raised: an outcome holds the one that stopped it, and its delegation may still be unfinished.
     """
     outcomes: list[Outcome] = []
     turn = asyncio.Semaphore(at_once)
@@ -78,5 +77,6 @@ async def _carry_one(
     try:
         async with open_for(d) as context:
             return Outcome(await carry(d, context))
-    except ToolkitError as error:
+    except Exception as error:  # noqa: BLE001
+        # Also what somebody else's wallet raises: it is told, and stops none of the others.
         return Outcome(journal.load(d.id), error)

@@ -34,11 +34,11 @@ class KillingJournal(Journal):
         self._left = save
         self._when = when
 
-    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
+    def save(self, delegation: Delegation, *, others: Sequence[Delegation] = ()) -> Delegation:
         self._left -= 1
         if self._left == 0 and self._when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        saved = super().save(delegation, ending=ending)
+        saved = super().save(delegation, others=others)
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return saved

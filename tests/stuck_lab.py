@@ -133,11 +133,11 @@ class DyingJournal(Journal):
         self._death = death
         self._saves = 0
 
-    def save(self, delegation: Delegation, *, ending: Any = ()) -> Delegation:
+    def save(self, delegation: Delegation, *, others: Any = ()) -> Delegation:
         self._saves += 1
         if self._saves == self._death.save and self._death.when == "before":
             self._die()
-        saved = super().save(delegation, ending=ending)
+        saved = super().save(delegation, others=others)
         if self._saves == self._death.save:
             self._die()
         return saved

@@ -87,20 +87,25 @@ async def find_approval(
     Raises `TransactionPendingError` while the owner has a pending transaction that may be it, and `NodeError` where the
     node's history does not reach far enough to tell.
     """
-    found = None
-    if not await is_nonce_free(rpc, unsigned):
-        found = await find_mined(rpc, intent, step, unsigned, rivals)
-        if found is None:
-            # The server that was asked for logs may be behind the one that knows the nonce as used.
-            await asyncio.sleep(_SECOND_LOOK)
-            found = await _find_by_nonce(rpc, unsigned) or await find_mined(rpc, intent, step, unsigned, rivals)
-    if found is None and await has_pending(rpc, unsigned):
-        raise TransactionPendingError(
-            f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
-            "this one.",
-            hint="Nothing is lost. Run it again to go on when it is mined; do not approve again meanwhile.",
-        )
-    return found
+    while True:
+        was_free = await is_nonce_free(rpc, unsigned)
+        if not was_free:
+            found = await find_mined(rpc, intent, step, unsigned, rivals)
+            if found is None:
+                # The server that was asked for logs may be behind the one that knows the nonce as used.
+                await asyncio.sleep(_SECOND_LOOK)
+                found = await _find_by_nonce(rpc, unsigned) or await find_mined(rpc, intent, step, unsigned, rivals)
+            if found is not None:
+                return found
+        if await has_pending(rpc, unsigned):
+            raise TransactionPendingError(
+                f"A transaction of {unsigned.sender} with nonce {unsigned.nonce} or later waits to be mined; it may be "
+                "this one.",
+                hint="Nothing is lost. Run it again to go on when it is mined; do not approve again meanwhile.",
+            )
+        # What waited may have been mined between the two questions.
+        if not was_free or await is_nonce_free(rpc, unsigned):
+            return None
 
 
 async def _find_by_nonce(rpc: Rpc, unsigned: EvmTransaction) -> str | None:

@@ -208,6 +208,8 @@ def status_of(d: Delegation) -> int:
 
 def tell_outcome(session: Session, outcome: Outcome) -> None:
     """Tell in a line what carrying one of many delegations came to, and in more what stopped it."""
+    from chains.errors import ToolkitError
+
     d = outcome.delegation
     session.progress.pause()
     ended = d.ended.kind if d.ended is not None else "" if d.verification is None else d.verification.verdict
@@ -215,6 +217,9 @@ def tell_outcome(session: Session, outcome: Outcome) -> None:
     words = f"{d.id}  {request}: {ended or f'stopped at the {d.station}'}"
     if outcome.error is None or d.ended is not None:
         session.insist(words if d.ended is None else f"{words}. {d.ended.reason}")
+        return
+    if not isinstance(outcome.error, ToolkitError):
+        session.insist(f"Error: {type(outcome.error).__name__}: {outcome.error}\n{words}")
         return
     tell_error(session, outcome.error, d, outcome=words, as_document=False)
 

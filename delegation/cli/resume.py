@@ -116,7 +116,10 @@ async def _resume_all(
 
 def _document(outcome: Outcome) -> dict[str, object]:
     error = outcome.error
-    told = None if error is None else {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    told = None
+    if error is not None:
+        message, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
+        told = {"type": type(error).__name__, "message": message, "hint": hint}
     return {"delegation": outcome.delegation.public_document(), "error": told}
 
 

@@ -179,5 +179,5 @@ async def _revoke(
     tell_outcome(session, outcome)
     stands = outcome.delegation
     status = STOPPED_MIDWAY if stands.unfinished else FAILED if stands.ended is not None else status_of(stands)
-    error_message = None if outcome.error is None else outcome.error.message
+    error_message = None if outcome.error is None else str(outcome.error)
     return status, {"delegation": stands.public_document(), "error": error_message}

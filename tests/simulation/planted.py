@@ -177,7 +177,7 @@ def _fee_not_raised() -> AbstractContextManager[None]:
 def _replaced_not_superseded() -> AbstractContextManager[None]:
     original = approval.keep
 
-    def keep(journal: Any, d: Delegation, event: Event, *, ending: Any = (), **stations: Any) -> Delegation:
+    def keep(journal: Any, d: Delegation, event: Event, *, others: Any = (), **stations: Any) -> Delegation:
         return original(journal, d, event, **stations)
 
     return _swapped(approval, "keep", keep)
@@ -227,9 +227,9 @@ def _no_headroom() -> AbstractContextManager[None]:
 def _conflict_ignored() -> AbstractContextManager[None]:
     original = Journal.save
 
-    def save(self: Journal, d: Delegation, *, ending: Any = ()) -> Delegation:
+    def save(self: Journal, d: Delegation, *, others: Any = ()) -> Delegation:
         rows = self._ask("SELECT revision FROM delegations WHERE id = :id", {"id": d.id})
-        return original(self, d.model_copy(update={"revision": rows[0][0]}) if rows else d, ending=ending)
+        return original(self, d.model_copy(update={"revision": rows[0][0]}) if rows else d, others=others)
 
     return _swapped(Journal, "save", save)
 

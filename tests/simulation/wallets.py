@@ -155,12 +155,12 @@ class EvmWallet:
 
     async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
         assert isinstance(transaction, EvmTransaction)
-        await ask_person(self.rng, self.process, self.refuses, self.slow)
-        nonce = transaction.nonce
         if self.sends:
             self.ask_saved(self.address)
-            if self.own_nonce:
-                nonce = self.chain.next_nonce(self.address.lower())
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
+        nonce = transaction.nonce
+        if self.sends and self.own_nonce:
+            nonce = self.chain.next_nonce(self.address.lower())
         fee, data = transaction.fee, bytes.fromhex(transaction.data[2:])
         raw = self.key.sign_transaction(
             transaction.chain_id,
@@ -213,12 +213,12 @@ class SolanaWallet:
 
     async def authorise(self, transaction: UnsignedTransaction) -> SignedTransaction | SentTransaction:
         assert isinstance(transaction, SolanaTransaction)
-        await ask_person(self.rng, self.process, self.refuses, self.slow)
-        message = b64decode(transaction.message)
         if self.sends:
             self.ask_saved(self.address)
-            if self.own_nonce:
-                message = _with_blockhash(message, blockhash_of(self.chain.slot - 2))
+        await ask_person(self.rng, self.process, self.refuses, self.slow)
+        message = b64decode(transaction.message)
+        if self.sends and self.own_nonce:
+            message = _with_blockhash(message, blockhash_of(self.chain.slot - 2))
         signature = self.key.sign_message(message)
         done = decode_message(message)
         last = done.instructions[-1]

@@ -193,9 +193,9 @@ class WatchedJournal(Journal):
         super().__init__(database, heart=heart, name=process.name_holder)
         self._process, self._watch = process, watch
 
-    def save(self, delegation: Delegation, *, ending: Sequence[Delegation] = ()) -> Delegation:
-        saved = super().save(delegation, ending=ending)
-        for one in (*(each.model_copy(update={"revision": each.revision + 1}) for each in ending), saved):
+    def save(self, delegation: Delegation, *, others: Sequence[Delegation] = ()) -> Delegation:
+        saved = super().save(delegation, others=others)
+        for one in (*(each.model_copy(update={"revision": each.revision + 1}) for each in others), saved):
             if one is not saved:
                 self._watch.ended_with.append(self._watch.versions[one.id].state)
             self._watch.judge_saved(self._watch.versions.get(one.id), one)
