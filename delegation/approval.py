@@ -216,7 +216,7 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
 async def _prepare(d: Delegation, index: int, context: Context) -> UnsignedTransaction | None:
     """Return the transaction of a step; None where the one that it was to replace is not in flight any more."""
     approval, plan = d.approvals[index], filled(d.plan, "plan")
-    if plan.replaces is None or index or _has_lost(plan.replaces, approval):
+    if plan.replaces is None or index or _has_lost(approval):
         return await context.node.prepare(_intent(d), approval.step)
     held = _held(context.journal.load(plan.replaces.delegation_id), plan.replaces)
     if held is None:
@@ -302,9 +302,12 @@ def _keep_too_late(
     return keep(journal, d, "discard", approvals=approvals)
 
 
-def _has_lost(replaces: Replaced, approval: Approval) -> bool:
-    """Return whether the transaction that was to be replaced was mined first."""
-    return replaces.hash in approval.lost_to if replaces.hash is not None else bool(approval.lost_to)
+def _has_lost(approval: Approval) -> bool:
+    """Return whether a transaction that was to be replaced, the newest of that delegation or an older, was mined first.
+
+    What was lost to before the plan that replaces it is no part of the approval (see `delegation.flow`).
+    """
+    return bool(approval.lost_to)
 
 
 async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, SentTransaction | None]:
@@ -334,7 +337,7 @@ def _replaces(d: Delegation, index: int) -> Replaced | None:
     """Return the transaction in flight whose place a step takes, until one that does so is signed."""
     approval = d.approvals[index]
     replaces = None if d.plan is None or index or approval.earlier else d.plan.replaces
-    return None if replaces is None or _has_lost(replaces, approval) else replaces
+    return None if replaces is None or _has_lost(approval) else replaces
 
 
 def _approving(approval: Approval) -> UnsignedTransaction:
@@ -435,7 +438,7 @@ def _give_back(d: Delegation, index: int, context: Context) -> list[Delegation]:
     if replaces is None or replaces.same_allowance or approval.another_nonce is not None:
         return []
     other = context.journal.load(replaces.delegation_id)
-    if _has_lost(replaces, approval) or other.replaced_by != d.id or not other.in_flight:
+    if _has_lost(approval) or other.replaced_by != d.id or not other.in_flight:
         return []
     return [supersede(other, d, context.now())]
 

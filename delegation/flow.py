@@ -200,7 +200,8 @@ async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool)
     left = d.approvals[len(settled) :]
     history = {
         "discarded": tuple(dead for approval in left for dead in approval.discarded),
-        "lost_to": tuple(dead for approval in left for dead in approval.lost_to),
+        # Of a plan that takes the place of something in flight no race is lost yet.
+        "lost_to": () if plan.replaces else tuple(dead for approval in left for dead in approval.lost_to),
     }
     first, *rest = (Approval(step=step) for step in plan.steps)
     approvals = (*settled, first.model_copy(update=history), *rest)

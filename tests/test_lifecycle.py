@@ -86,9 +86,11 @@ def test_an_intent_that_is_over_never_comes_back(state: State) -> None:
     assert followers(state) == set()
 
 
-def test_what_is_done_is_only_looked_at_again_told_again_or_lost_by_the_chain() -> None:
+def test_what_is_done_is_only_looked_at_again_told_again_lost_by_the_chain_or_then_superseded() -> None:
     events = {event: after for (before, event), after in TRANSITIONS.items() if before == "done"}
-    assert events == {"verify": "done", "tell_again": "approved", "lose": "on_its_way"}
+    assert events == {
+        "verify": "done", "tell_again": "approved", "lose": "on_its_way", "supersede": "superseded",
+    }  # fmt: skip
 
 
 def test_only_what_was_never_signed_can_fail_and_only_what_is_in_flight_can_be_cancelled() -> None:
@@ -102,7 +104,7 @@ def test_the_platform_is_told_of_nothing_that_the_chain_does_not_hold() -> None:
     assert {before for before, after in ways if after == "submitted"} == {"signed"}
     assert {before for before, after in ways if after == "signed"} == {"approved", "submitted"}
     assert {before for before, after in ways if after == "approved"} <= {
-        "on_its_way", "approved", "signed", "submitted", "done",
+        "on_its_way", "approved", "signed", "submitted", "unverified", "done",
     }  # fmt: skip
 
 
