@@ -216,7 +216,7 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
 async def _prepare(d: Delegation, index: int, context: Context) -> UnsignedTransaction | None:
     """Return the transaction of a step; None where the one that it was to replace is not in flight any more."""
     approval, plan = d.approvals[index], filled(d.plan, "plan")
-    if plan.replaces is None or index or approval.lost_to:
+    if plan.replaces is None or index or _has_lost(approval):
         return await context.node.prepare(_intent(d), approval.step)
     held = _held(context.journal.load(plan.replaces.delegation_id), plan.replaces)
     if held is None:
@@ -302,6 +302,14 @@ def _keep_too_late(
     return keep(journal, d, "discard", approvals=approvals)
 
 
+def _has_lost(approval: Approval) -> bool:
+    """Return whether a transaction that was to be replaced, the newest of that delegation or an older, was mined first.
+
+    What was lost to before the plan that replaces it is no part of the approval (see `delegation.flow`).
+    """
+    return bool(approval.lost_to)
+
+
 async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, SentTransaction | None]:
     """Return whether what was handed out can still land, and the transaction that the wallet made of it, if it did."""
     approval = d.approvals[index]
@@ -328,7 +336,8 @@ def _borrowed_rivals(d: Delegation, index: int, context: Context) -> tuple[Rival
 def _replaces(d: Delegation, index: int) -> Replaced | None:
     """Return the transaction in flight whose place a step takes, until one that does so is signed."""
     approval = d.approvals[index]
-    return None if d.plan is None or index or approval.lost_to or approval.earlier else d.plan.replaces
+    replaces = None if d.plan is None or index or approval.earlier else d.plan.replaces
+    return None if replaces is None or _has_lost(approval) else replaces
 
 
 def _approving(approval: Approval) -> UnsignedTransaction:
@@ -429,7 +438,7 @@ def _give_back(d: Delegation, index: int, context: Context) -> list[Delegation]:
     if replaces is None or replaces.same_allowance or approval.another_nonce is not None:
         return []
     other = context.journal.load(replaces.delegation_id)
-    if approval.lost_to or other.replaced_by != d.id or not other.in_flight:
+    if _has_lost(approval) or other.replaced_by != d.id or not other.in_flight:
         return []
     return [supersede(other, d, context.now())]
 

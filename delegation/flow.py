@@ -200,7 +200,7 @@ async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool)
     left = d.approvals[len(settled) :]
     history = {
         "discarded": tuple(dead for approval in left for dead in approval.discarded),
-        # A race that was lost is over once there is another to be won.
+        # Of a plan that takes the place of something in flight no race is lost yet.
         "lost_to": () if plan.replaces else tuple(dead for approval in left for dead in approval.lost_to),
     }
     first, *rest = (Approval(step=step) for step in plan.steps)

@@ -77,7 +77,7 @@ async def _replace(d: Delegation, context: Context, *, max_fee: int | None, canc
             return await sign(d, index, new, context)
         d = await sign(d, index, new, context, earlier=earlier)
         sent = d.approvals[index].sent
-        if isinstance(sent, SignedTransaction) and not cancels:
+        if isinstance(sent, SignedTransaction):
             await send(sent, context)
         return d
 

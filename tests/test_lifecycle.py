@@ -86,14 +86,11 @@ def test_an_intent_that_is_over_never_comes_back(state: State) -> None:
     assert followers(state) == set()
 
 
-def test_what_is_done_is_only_looked_at_again_told_again_or_lost_by_the_chain_and_then_superseded() -> None:
+def test_what_is_done_is_only_looked_at_again_told_again_lost_by_the_chain_or_then_superseded() -> None:
     events = {event: after for (before, event), after in TRANSITIONS.items() if before == "done"}
     assert events == {
-        "verify": "done",
-        "tell_again": "approved",
-        "lose": "on_its_way",
-        "supersede": "superseded",  # what the chain has lost is not sent again after a newer one
-    }
+        "verify": "done", "tell_again": "approved", "lose": "on_its_way", "supersede": "superseded",
+    }  # fmt: skip
 
 
 def test_only_what_was_never_signed_can_fail_and_only_what_is_in_flight_can_be_cancelled() -> None:
