@@ -174,15 +174,6 @@ def _fee_not_raised() -> AbstractContextManager[None]:
     return _swapped(evm_replacement, "_raise", lambda old, now, policy, cap: old)
 
 
-def _replaced_not_superseded() -> AbstractContextManager[None]:
-    original = approval.keep
-
-    def keep(journal: Any, d: Delegation, event: Event, *, others: Any = (), **stations: Any) -> Delegation:
-        return original(journal, d, event, **stations)
-
-    return _swapped(approval, "keep", keep)
-
-
 def _cancelled_too_early() -> AbstractContextManager[None]:
     async def settle(d: Delegation, index: int, context: Context) -> Delegation:
         return approval.cancelled(d, context, "It was sent.")
@@ -353,7 +344,6 @@ BUGS: Final = (
     Bug("a fork of Solana is not looked at", _fork_not_seen),
     Bug("what was replaced is not followed any more", _rivals_forgotten, rare=True),
     Bug("the fee of a replacement is not raised", _fee_not_raised),
-    Bug("what a revocation replaced goes on", _replaced_not_superseded),
     Bug("a cancellation counts once it is sent", _cancelled_too_early, rare=True),
     Bug("a lease is never released", _lease_not_released),
     Bug("a lease is not respected", _lease_not_respected, rare=True),
