@@ -131,7 +131,8 @@ async def fund_from_outside(known: NetworkDocument, network: str, count: int) ->
     return owners
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_stops_within_five_seconds_amid_200_at_once(tmp_path: Path, number: signal.Signals) -> None:
     process, said = await start_sandbox(tmp_path)
     try:

@@ -324,7 +324,7 @@ BUGS: Final = (
     Bug("what was given up is not remembered", _discarded_not_remembered, rare=True),
     Bug("a nonce is one too high", _nonce_too_high),
     Bug("a receipt is believed, whatever it says", _receipt_not_read),
-    Bug("a refused token is used again", _token_kept),
+    Bug("a refused token is used again", _token_kept, rare=True),
     Bug("the list is believed of a wallet that was listed before", _list_believed, rare=True),
     Bug("a fee has no headroom", _no_headroom),
     Bug("another process's save is overwritten", _conflict_ignored),
