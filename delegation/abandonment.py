@@ -25,7 +25,7 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.types import SentTransaction, SignedTransaction
-from delegation.approval import keep_found, look_for
+from delegation.attempts import keep_found, look_for
 from delegation.carrying import carrying
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError, StillHarmfulError

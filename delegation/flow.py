@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from chains.errors import InputError, ToolkitError, WrongChainError
 from chains.ownership import format_statement
 from chains.types import ApproveStep
-from delegation.approval import RENEWED, approve
+from delegation.approval import approve
+from delegation.attempts import RENEWED
 from delegation.carrying import carrying, require_not_lent, take_owner_lock
 from delegation.context import Context, check_context, check_network
 from delegation.errors import DelegationEndedError, InvalidRequestError, OwnerMismatchError, ProfileError

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from chains.types import AllowanceIntent, SignedTransaction
-from delegation.approval import approve, keep_approval, send, sign
+from delegation.approval import approve, send, sign
+from delegation.attempts import keep_approval
 from delegation.carrying import carrying, require_not_lent
 from delegation.context import Context, Replacement, check_context
 from delegation.errors import InvalidRequestError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chains.types import Review
-from delegation.approval import RENEWED
+from delegation.attempts import RENEWED
 from delegation.context import Context
 from delegation.intents import find_newer, supersede
 from delegation.models import Delegation, filled

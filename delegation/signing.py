@@ -14,7 +14,7 @@ from typing import Final, Literal
 from chains.family import message_request, signed_from_raw, transaction_request, verify_signed
 from chains.types import SentTransaction, SignedTransaction, UnsignedTransaction
 from chains.wallets.sending import read_hash
-from delegation.approval import keep_sent
+from delegation.attempts import keep_sent
 from delegation.errors import InvalidRequestError
 from delegation.journal import Journal
 from delegation.models import Approval, Delegation, utc_now

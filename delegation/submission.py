@@ -12,7 +12,7 @@ from chains import ownership
 from chains.amounts import format_amount
 from chains.family import signature_scheme, verify_ownership
 from chains.types import OwnershipSignature
-from delegation.approval import RENEWED
+from delegation.attempts import RENEWED
 from delegation.context import Context, keep
 from delegation.errors import AssetChangedError, ConflictError, GatewayError, RejectedError, UnexpectedAnswerError
 from delegation.journal import Journal

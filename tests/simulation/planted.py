@@ -106,16 +106,16 @@ def _replaced_not_forgotten() -> AbstractContextManager[None]:
     def forget(d: Delegation, index: int, context: Context, **how: Any) -> Delegation:
         return d
 
-    return _swapped(approval, "_forget", forget)
+    return _swapped(approval, "forget", forget)
 
 
 def _discarded_not_remembered() -> AbstractContextManager[None]:
-    original = approval._forget
+    original = approval.forget
 
     def forget(d: Delegation, index: int, context: Context, **how: Any) -> Delegation:
         return original(d, index, context, **how | {"judged": False})
 
-    return _swapped(approval, "_forget", forget)
+    return _swapped(approval, "forget", forget)
 
 
 def _nonce_too_high() -> AbstractContextManager[None]:
