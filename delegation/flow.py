@@ -8,6 +8,7 @@ the line, which are in `delegation/RULES.md`).
 from __future__ import annotations
 
 import secrets
+from typing import Final
 from urllib.parse import urlsplit
 
 from chains.errors import InputError, ToolkitError, WrongChainError
@@ -17,7 +18,13 @@ from delegation.approval import approve
 from delegation.attempts import RENEWED
 from delegation.carrying import carrying, require_not_lent, take_owner_lock
 from delegation.context import Context, check_context, check_network
-from delegation.errors import DelegationEndedError, InvalidRequestError, OwnerMismatchError, ProfileError
+from delegation.errors import (
+    DelegationEndedError,
+    InvalidRequestError,
+    NobodyAskedError,
+    OwnerMismatchError,
+    ProfileError,
+)
 from delegation.intents import REFUSALS, allowance_of, find_bystander, find_outdated, require_not_over, supersede
 from delegation.leases import Lease
 from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
@@ -26,6 +33,10 @@ from delegation.plan import check_request, find_asset, intent_of, make_plan
 from delegation.review import look_again
 from delegation.submission import build_statement, tell_platform
 from delegation.verify import has_been_forgotten, verify_delegation
+
+
+# What stands in the way of one attempt to carry a request, and says nothing of the request itself.
+_OF_THIS_ATTEMPT: Final = (WrongChainError, OwnerMismatchError, ProfileError, NobodyAskedError)
 
 
 def new_delegation(request: DelegationRequest, context: Context) -> Delegation:
@@ -62,7 +73,7 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
             _record_end(d, context, error)
             raise
         except (InputError, InvalidRequestError, KeyboardInterrupt, SystemExit) as error:
-            if is_new or not isinstance(error, (WrongChainError, OwnerMismatchError, ProfileError)):
+            if is_new or not isinstance(error, _OF_THIS_ATTEMPT):
                 _record_end(d, context, error)
             raise
 
