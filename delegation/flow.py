@@ -34,7 +34,6 @@ from delegation.review import look_again
 from delegation.submission import build_statement, tell_platform
 from delegation.verify import has_been_forgotten, verify_delegation
 
-
 # What stands in the way of one attempt to carry a request, and says nothing of the request itself.
 _OF_THIS_ATTEMPT: Final = (WrongChainError, OwnerMismatchError, ProfileError, NobodyAskedError)
 
