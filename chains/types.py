@@ -406,10 +406,12 @@ class Node(Protocol):
         unsigned: UnsignedTransaction,
         *,
         rivals: Sequence[Rival] = (),
+        nonce_used: bool = False,
     ) -> str | None:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
 
-        A rival that makes another call is not it, although it may have used the nonce.
+        A rival that makes another call is not it, although it may have used the nonce. `nonce_used` says that the nonce
+        was seen as used already, whatever a server that is behind says of it.
         """
         ...
 

@@ -288,7 +288,7 @@ async def _settle_cancellation(d: Delegation, index: int, context: Context, unse
         )
     except TransactionReplacedError as error:
         # By something of the owner's that is not known here, and may be the same approval in another dress.
-        made = await context.node.find_approval(intent_of_step(d), approval.step, approving(approval))
+        made = await context.node.find_approval(intent_of_step(d), approval.step, approving(approval), nonce_used=True)
         if made is None:
             return cancelled(d, context, f"Its nonce was used by {error.found or 'another transaction'}.")
         winner = made

@@ -147,7 +147,9 @@ async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, S
     rivals = (*approval.rivals, *_borrowed_rivals(d, index, context))
     # In this order: what lands between the two questions is found by the second.
     can_land = await context.node.can_land(unsigned_of(approval))
-    made = await context.node.find_approval(intent_of_step(d), approval.step, approving(approval), rivals=rivals)
+    made = await context.node.find_approval(
+        intent_of_step(d), approval.step, approving(approval), rivals=rivals, nonce_used=not can_land
+    )
     # The same approval may have been made by another delegation, which answers for it.
     elsewhere = {one.hash for other in context.journal.read_all(d)[0] if other.id != d.id for one in other.approvals}
     ours = made is not None and made not in approval.discarded and made not in elsewhere
@@ -212,11 +214,13 @@ def keep_settled(d: Delegation, index: int, settlement: Settlement, context: Con
     stations: dict[str, Any] = {}
     if event == "settle":
         event = "settle_alone" if d.request.chain_only else "settle"
-        if d.told and d.proof is not None and d.proof.tx_hash == settlement.hash:
-            event = "settle_told"
+        if d.submission is not None and d.proof is not None and d.proof.tx_hash == settlement.hash:
+            event = "settle_told" if d.told else "settle_offered"
+        elif d.submission is not None:
+            # What the platform was told of, forgot, and would not hear again, was the other one.
+            stations = RENEWED | {"forgotten": None, "stays_told": False, "lost_answers": 0}
         else:
-            # What the platform forgot, and would not hear again, was the other one.
-            stations = RENEWED | ({"forgotten": None, "stays_told": False} if d.told else {})
+            stations = RENEWED
     return keep_approval(
         d, index, context, event, settlement=settlement, stations=stations, others=_give_back(d, index, context)
     )

@@ -8,6 +8,9 @@ the line, which are in `delegation/RULES.md`).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +24,7 @@ from delegation.context import Context, check_context, check_network
 from delegation.errors import (
     DelegationEndedError,
     InvalidRequestError,
+    LeasedError,
     NobodyAskedError,
     OwnerMismatchError,
     ProfileError,
@@ -34,6 +38,8 @@ from delegation.review import look_again
 from delegation.submission import build_statement, tell_platform
 from delegation.verify import has_been_forgotten, verify_delegation
 
+# For how long after it was agreed to a chain is thought to be able to take an approval back.
+_MAY_BE_REPLACED: Final = timedelta(hours=1)
 # What stands in the way of one attempt to carry a request, and says nothing of the request itself.
 _OF_THIS_ATTEMPT: Final = (WrongChainError, OwnerMismatchError, ProfileError, NobodyAskedError)
 
@@ -189,10 +195,29 @@ async def _price_replacement(d: Delegation, plan: Plan, replaces: Replaced, cont
     return plan.model_copy(update=changes)
 
 
+async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: Context) -> None:
+    """Look again at what this owner's newest delegation settled, if that is not long ago.
+
+    Its block may have left the chain, so that its transaction is on its way once more: it may land after another one,
+    and has to be waited for, or replaced.
+    """
+    settled = {
+        other.approvals[-1].settlement.block.number: other
+        for other in others
+        if other.id != d.id and other.ended is None and other.approved and other.approvals[-1].settlement is not None
+    }
+    newest = settled[max(settled)] if settled else None
+    if newest is None or context.now() - (newest.agreed_at or newest.created_at) > _MAY_BE_REPLACED:
+        return
+    with suppress(LeasedError), carrying(newest, context):
+        await look_again(newest, context)
+
+
 async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
     others, unreadable = context.journal.read_all(d)
     require_not_over(d, others)
+    await _look_at_newest(d, others, context)
     replaces = await take_owner_lock(d, context, lease)
     plan, asset = await _make_plan(d.request, context)
     if replaces is not None:

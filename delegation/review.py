@@ -19,8 +19,8 @@ async def look_again(
     """Return the delegation as it stands now, and what its last step that took effect is worth.
 
     What the chain does not hold any more is on its way again: the bytes that were signed are sent once more, and the
-    platform, unless it was told of this very transaction, is told anew. If a newer delegation has taken its place, it
-    ends instead. The review is None if no step has settled.
+    platform, unless it was offered the proof of this very transaction, is told anew. If a newer delegation has taken
+    its place, it ends instead. The review is None if no step has settled.
     `timeout` is how many seconds to wait for a finality that the network has yet to reach (Solana). Raises `NodeError`
     where a node cannot say it.
     """
@@ -44,5 +44,5 @@ async def look_again(
         # Sent again it would take back what its owner wanted last.
         ended = supersede(d, newer, context.now()).ended
         return context.keep(d, "supersede", ended=ended, verification=None), None
-    stations = {"verification": None} if d.told else RENEWED
+    stations = RENEWED if d.submission is None else {"verification": None}
     return context.keep(d, "lose", approvals=tuple(approvals), **stations), None

@@ -33,6 +33,7 @@ SELDOM: set[tuple[State, Event]] = {
     ("on_its_way", "lose"),
     ("on_its_way", "settle_before_asked"),
     ("on_its_way", "settle_before_sent"),
+    ("on_its_way", "settle_offered"),
     ("signed", "abandon"),
     ("submitted", "abandon"),
     ("submitted", "lose"),

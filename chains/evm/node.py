@@ -245,9 +245,10 @@ class EvmNode:
         unsigned: UnsignedTransaction,
         *,
         rivals: Sequence[Rival] = (),
+        nonce_used: bool = False,
     ) -> str | None:
         """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made."""
-        return await nonces.find_approval(self.rpc, intent, step, _evm(unsigned), rivals)
+        return await nonces.find_approval(self.rpc, intent, step, _evm(unsigned), rivals, nonce_used=nonce_used)
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:
         """Return whether the nonce of this transaction is still free in the newest block."""

@@ -22,6 +22,7 @@ _WINDOW: Final = 5_000
 _FIRST_WINDOW: Final = 64
 _WINDOWS: Final = 20
 _SECOND_LOOK: Final = 0.5  # seconds
+_LOOKS: Final = 6
 
 
 async def get_nonce(rpc: Rpc, account: str, at: str) -> int:
@@ -76,7 +77,13 @@ async def has_pending(rpc: Rpc, unsigned: EvmTransaction) -> bool:
 
 
 async def find_approval(
-    rpc: Rpc, intent: AllowanceIntent, step: ApproveStep, unsigned: EvmTransaction, rivals: Sequence[Rival] = ()
+    rpc: Rpc,
+    intent: AllowanceIntent,
+    step: ApproveStep,
+    unsigned: EvmTransaction,
+    rivals: Sequence[Rival] = (),
+    *,
+    nonce_used: bool = False,
 ) -> str | None:
     """Return the hash of the transaction by which a sending wallet made this step, or None if it was not made.
 
@@ -88,7 +95,7 @@ async def find_approval(
     node's history does not reach far enough to tell.
     """
     while True:
-        was_free = await is_nonce_free(rpc, unsigned)
+        was_free = not nonce_used and await is_nonce_free(rpc, unsigned)
         if not was_free:
             found = await find_mined(rpc, intent, step, unsigned, rivals)
             if found is None:
@@ -108,10 +115,23 @@ async def find_approval(
             return None
 
 
+async def _get_block_that_knows(rpc: Rpc, unsigned: EvmTransaction) -> int:
+    """Return the newest block of a server that shows the nonce as used; `NodeError` if only servers behind answer."""
+    for _ in range(_LOOKS):
+        newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
+        if await get_nonce(rpc, unsigned.sender, hex(newest)) > unsigned.nonce:
+            return newest
+        await asyncio.sleep(_SECOND_LOOK)
+    raise NodeError(
+        f"Nonce {unsigned.nonce} of {unsigned.sender} is used, and the node is behind and cannot say by what.",
+        hint="Nothing was lost. Run it again in a minute, or name another node.",
+    )
+
+
 async def _find_by_nonce(rpc: Rpc, unsigned: EvmTransaction) -> str | None:
     """Return the hash of what used the nonce if it makes the same call; None also where that cannot be found out."""
+    newest = await _get_block_that_knows(rpc, unsigned)
     try:
-        newest = parse_quantity("eth_blockNumber", await rpc.request("eth_blockNumber"))
         user = await find_user_of_nonce(rpc, unsigned.sender, unsigned.nonce, newest)
     except NodeError:
         return None

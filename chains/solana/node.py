@@ -176,9 +176,10 @@ class SolanaNode:
         unsigned: UnsignedTransaction,
         *,
         rivals: Sequence[Rival] = (),
+        nonce_used: bool = False,
     ) -> str | None:
         """Return the newest successful transaction that made this step since it was prepared, or None."""
-        del rivals
+        del rivals, nonce_used
         return await settlement.find_approval(self._rpc, intent, step, _solana(unsigned))
 
     async def can_land(self, unsigned: UnsignedTransaction) -> bool:
