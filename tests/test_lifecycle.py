@@ -101,7 +101,7 @@ def test_only_what_was_never_signed_can_fail_and_only_what_is_in_flight_can_be_c
 
 def test_the_platform_is_told_of_nothing_that_the_chain_does_not_hold() -> None:
     ways = {(before, after) for (before, _), after in TRANSITIONS.items()}
-    assert {before for before, after in ways if after == "submitted"} == {"signed"}
+    assert {before for before, after in ways if after == "submitted"} == {"signed", "on_its_way"}
     assert {before for before, after in ways if after == "signed"} == {"approved", "submitted"}
     assert {before for before, after in ways if after == "approved"} <= {
         "on_its_way", "approved", "signed", "submitted", "unverified", "done",
