@@ -10,11 +10,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from chains.errors import InputError, ToolkitError, WrongChainError
+from chains.errors import InputError, ToolkitError, TransactionError, WrongChainError
 from chains.ownership import format_statement
 from chains.types import ApproveStep
 from delegation.approval import approve
@@ -40,6 +41,7 @@ from delegation.verify import has_been_forgotten, verify_delegation
 
 # For how long after it was agreed to a chain is thought to be able to take an approval back.
 _MAY_BE_REPLACED: Final = timedelta(hours=1)
+_SOON: Final = 10.0  # seconds
 # What stands in the way of one attempt to carry a request, and says nothing of the request itself.
 _OF_THIS_ATTEMPT: Final = (WrongChainError, OwnerMismatchError, ProfileError, NobodyAskedError)
 
@@ -198,8 +200,8 @@ async def _price_replacement(d: Delegation, plan: Plan, replaces: Replaced, cont
 async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: Context) -> None:
     """Look again at what this owner's newest delegation settled, if that is not long ago.
 
-    Its block may have left the chain, so that its transaction is on its way once more: it may land after another one,
-    and has to be waited for, or replaced.
+    Its block may have left the chain, so that its transaction is on its way once more. Where no other block has taken
+    it soon, it has to be waited for, or replaced: it may land after another one.
     """
     settled = {
         other.approvals[-1].settlement.block.number: other
@@ -210,13 +212,19 @@ async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: 
     if newest is None or context.now() - (newest.agreed_at or newest.created_at) > _MAY_BE_REPLACED:
         return
     with suppress(LeasedError), carrying(newest, context):
-        await look_again(newest, context)
+        newest, _ = await look_again(newest, context)
+        if newest.in_flight and newest.next_step is not None:
+            # What nobody signs again: this only finds out what becomes of it.
+            watching = replace(context, wallet=None, settle_timeout=min(context.settle_timeout, _SOON))
+            with suppress(TransactionError):
+                await approve(newest, newest.next_step, watching)
 
 
 async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
     others, unreadable = context.journal.read_all(d)
     require_not_over(d, others)
+    context.journal.unlock_owner(d, lease)
     await _look_at_newest(d, others, context)
     replaces = await take_owner_lock(d, context, lease)
     plan, asset = await _make_plan(d.request, context)

@@ -219,6 +219,13 @@ class Journal:
                 raise _conflict(delegation)
             return
 
+    def unlock_owner(self, delegation: Delegation, lease: Lease) -> None:
+        """Give the owner's lock back, which a delegation keeps that was handed out and is to be agreed to again."""
+        self._database.run(
+            "UPDATE delegations SET owner_lock = NULL WHERE id = :id AND holder = :holder",
+            {"id": delegation.id, "holder": lease.holder},
+        )
+
     def _unlock_dead(self, delegation: Delegation) -> bool:
         """Take the owner's lock from a delegation whose process died while it was asking; return whether it was so."""
         other = self.find_lock_holder(delegation)
