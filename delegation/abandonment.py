@@ -64,6 +64,7 @@ async def abandon(d: Delegation, context: Context) -> Delegation:
 async def _find_why_harmless(d: Delegation, context: Context) -> str:
     """Return in a sentence why a delegation can do no harm any more; raises `StillHarmfulError` if it can."""
     if d.to_be_made:
+        await _require_nothing_given_up(d, context)
         return "Nothing of it was on its way."
     await context.node.check_chain()
     if not d.in_flight:
@@ -75,6 +76,21 @@ async def _find_why_harmless(d: Delegation, context: Context) -> str:
         why = await _find_why_sent_is_harmless(d, index, context)
     await _require_no_more_allowed(d, context)
     return why
+
+
+async def _require_nothing_given_up(d: Delegation, context: Context) -> None:
+    """Raise `StillHarmfulError` while a wallet may still send what it was asked for before that was discarded."""
+    given_up = next((approval.given_up for approval in d.approvals if approval.given_up is not None), None)
+    if given_up is None:
+        return
+    await context.node.check_chain()
+    if await context.node.can_land(given_up):
+        raise _harmful(
+            d,
+            "a wallet was asked for its transaction, and may still send it",
+            "Carry it on, or make another transaction of this owner: that uses up its nonce.",
+        )
+    await _require_no_more_allowed(d, context)
 
 
 async def _find_why_asked_is_harmless(d: Delegation, index: int, context: Context) -> str:

@@ -117,7 +117,8 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     """Give up a transaction that was handed to a wallet and never came back, so that the owner is free for another.
 
     Returns the saved delegation, which can still be carried on with a new plan. On EVM networks its nonce is used
-    again, so that only one of the two can take effect should the wallet send it after all. Raises
+    again, so that only one of the two can take effect should the wallet send it after all; until then it cannot be
+    abandoned. Raises
     `InvalidRequestError` if nothing was handed out or if it has been made, and `TransactionPendingError` while it may
     still take effect.
     """
@@ -141,7 +142,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
             "The wallet can still sign and send this transaction, beside any other one.",
             hint="It expires within two minutes; discard the request then.",
         )
-    return take_back(d, index, context)
+    return take_back(d, index, context, asked=True)
 
 
 async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
@@ -206,7 +207,7 @@ async def sign(
         sent = await wallet.authorise(unsigned)
     except WalletRefusedError:
         if d.approvals[index].state == "handed_out":
-            take_back(d, index, context)
+            take_back(d, index, context, asked=False)
         raise
     if isinstance(sent, SignedTransaction):
         verify_signed(unsigned, sent)

@@ -63,11 +63,22 @@ def leave_behind(d: Delegation, index: int, context: Context) -> Delegation | No
     return keep_approval(d, index, context, _FORGOTTEN_BEFORE[later], discarded=discarded, **changes)
 
 
-def take_back(d: Delegation, index: int, context: Context) -> Delegation:
-    """Keep that a wallet will not make what it was asked for: what was before it on the same nonce counts again."""
+def take_back(d: Delegation, index: int, context: Context, *, asked: bool) -> Delegation:
+    """Keep that a wallet will not make what it was asked for: what was before it on the same nonce counts again.
+
+    `asked` is whether it may still make it, because its request was discarded and not refused.
+    """
     approval = d.approvals[index]
     if not approval.earlier:
-        return keep_approval(d, index, context, "discard", unsigned=None, handed_over=False)
+        return keep_approval(
+            d,
+            index,
+            context,
+            "discard",
+            unsigned=None,
+            handed_over=False,
+            given_up=approval.unsigned if asked else None,
+        )
     before = approval.earlier[-1]
     changes: dict[str, Any] = {
         "unsigned": before.unsigned,
@@ -104,7 +115,9 @@ def keep_sent(
         lent = other.model_copy(update={"replaced_by": d.id})
         others.append(supersede(other, d, at) if replaces.same_allowance else lent)
     seen_at = at if isinstance(sent, SentTransaction) else None
-    updated = approval.model_copy(update={"sent": sent, "last_seen_at": seen_at, "another_nonce": None, **changes})
+    updated = approval.model_copy(
+        update={"sent": sent, "last_seen_at": seen_at, "another_nonce": None, "given_up": None, **changes}
+    )
     approvals = tuple(updated if place == index else one for place, one in enumerate(d.approvals))
     return keep(journal, d, "send", others=others, approvals=approvals)
 

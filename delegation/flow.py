@@ -35,7 +35,7 @@ from delegation.leases import Lease
 from delegation.models import Approval, Delegation, DelegationRequest, Ending, Plan, Replaced, filled
 from delegation.pins import Asset
 from delegation.plan import check_request, find_asset, intent_of, make_plan
-from delegation.review import look_again
+from delegation.review import look_again, look_at_cancelled
 from delegation.submission import build_statement, tell_platform
 from delegation.verify import has_been_forgotten, verify_delegation
 
@@ -69,6 +69,9 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
     another process is carrying it.
     """
     check_context(delegation, context)
+    if delegation.state == "cancelled":
+        await context.node.check_chain()
+        delegation = await look_at_cancelled(delegation, context)
     require_not_over(delegation, ())
     require_not_lent(delegation, context)
     is_new = delegation.revision == 0
@@ -203,6 +206,9 @@ async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: 
     Its block may have left the chain, so that its transaction is on its way once more. Where no other block has taken
     it soon, it has to be waited for, or replaced: it may land after another one.
     """
+    for other in others:
+        if other.state == "cancelled" and context.now() - other.created_at <= _MAY_BE_REPLACED:
+            await look_at_cancelled(other, context)
     settled = {
         other.approvals[-1].settlement.block.number: other
         for other in others
@@ -244,6 +250,7 @@ async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool)
     left = d.approvals[len(settled) :]
     history = {
         "discarded": tuple(dead for approval in left for dead in approval.discarded),
+        "given_up": next((approval.given_up for approval in left if approval.given_up is not None), None),
         # Of a plan that takes the place of something in flight no race is lost yet.
         "lost_to": () if plan.replaces else tuple(dead for approval in left for dead in approval.lost_to),
     }

@@ -210,7 +210,8 @@ class Approval(Frozen):
     `last_seen_at` is when a node last knew the hash of a wallet that sends by itself, or when it was given; of one that
     is `handed_out` it is set if that hash was given up because no node had known it for its time.
     `another_nonce` is the nonce that such a wallet took in place of the one that it was asked for. `lost_to` are rivals
-    that were mined first, which was foreseen: the step goes on with the next nonce.
+    that were mined first, which was foreseen: the step goes on with the next nonce. `given_up` is what a wallet was
+    asked for and may still send, although the request was discarded; once another is signed, the nonce decides.
     """
 
     step: ApproveStep
@@ -223,6 +224,7 @@ class Approval(Frozen):
     last_seen_at: AwareDatetime | None = None
     another_nonce: int | None = None
     lost_to: tuple[str, ...] = ()
+    given_up: Annotated[UnsignedTransaction, Field(discriminator="kind")] | None = None
 
     @property
     def state(self) -> ApprovalState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chains.errors import TransactionPendingError, TransactionReplacedError
 from chains.types import Review
 from delegation.attempts import RENEWED
 from delegation.context import Context
@@ -46,3 +47,29 @@ async def look_again(
         return context.keep(d, "supersede", ended=ended, verification=None), None
     stations = RENEWED if d.submission is None else {"verification": None}
     return context.keep(d, "lose", approvals=tuple(approvals), **stations), None
+
+
+async def look_at_cancelled(d: Delegation, context: Context) -> Delegation:
+    """Return a cancelled delegation as it stands now: on its way again, unless its nonce is used up by nothing still.
+
+    Its block may have left the chain, and what was cancelled may then take effect after all. Raises `NodeError` where a
+    node cannot say it.
+    """
+    index = d.next_step
+    approval = None if index is None else d.approvals[index]
+    if d.state != "cancelled" or approval is None or approval.unsigned is None or approval.sent is None:
+        return d
+    if not approval.cancelling:
+        return d
+    try:
+        winner = await context.node.settle_cancellation(
+            approval.unsigned, approval.sent, timeout=0.0, rivals=approval.rivals
+        )
+    except TransactionReplacedError:
+        return d  # by something that is neither, as it may have been from the beginning
+    except TransactionPendingError:
+        winner = ""
+    if winner == approval.sent.hash:
+        return d
+    context.progress("approval", f"what used up the nonce of delegation {d.id} is not part of the chain any more")
+    return context.keep(d, "lose", ended=None)

@@ -69,7 +69,7 @@ def advice(error: ToolkitError, arguments: str, *, saved: Delegation | None = No
 BUSY = (
     "Finish it with: {program} resume 0123\n"
     "or, if its transaction is stuck: {program} speed-up 0123\n"
-    "or give it up: {program} abandon 0123"
+    "or: {program} cancel 0123"
 )
 GRANT = f"grant --currency usdc --amount 5 --owner {OWNER} --network"
 

@@ -81,9 +81,14 @@ def test_every_unfinished_state_can_be_given_up_and_superseded_and_leads_to_done
     assert state not in IN_FLIGHT or "cancelled" in followers(state)
 
 
-@pytest.mark.parametrize("state", sorted(ENDS - {"done"}))
+@pytest.mark.parametrize("state", sorted(ENDS - {"done", "cancelled"}))
 def test_an_intent_that_is_over_never_comes_back(state: State) -> None:
     assert followers(state) == set()
+
+
+def test_what_was_cancelled_is_on_its_way_again_only_if_the_chain_takes_the_cancellation_back() -> None:
+    ways = {event: after for (before, event), after in TRANSITIONS.items() if before == "cancelled"}
+    assert ways == {"lose": "on_its_way"}
 
 
 def test_what_is_done_is_only_looked_at_again_told_again_lost_by_the_chain_or_then_superseded() -> None:

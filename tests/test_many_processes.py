@@ -80,6 +80,7 @@ async def resume(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
+@pytest.mark.load
 @pytest.mark.parametrize("kept_in", ["sqlite", "postgresql"])
 async def test_eight_processes_that_resume_one_journal_carry_each_once_and_send_each_proof_once(
     sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest, kept_in: str

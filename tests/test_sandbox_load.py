@@ -107,7 +107,9 @@ async def test_who_goes_away_takes_the_reading_from_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("evm", "solana"), [(27, 13), pytest.param(140, 60, marks=pytest.mark.long)], ids=["a part", "200"]
+    ("evm", "solana"),
+    [(27, 13), pytest.param(140, 60, marks=[pytest.mark.long, pytest.mark.load])],
+    ids=["a part", "200"],
 )
 async def test_many_at_once_end_without_being_carried_again(
     sandbox: Sandbox, tmp_path: Path, evm: int, solana: int
@@ -132,6 +134,7 @@ async def fund_from_outside(known: NetworkDocument, network: str, count: int) ->
 
 
 @pytest.mark.long
+@pytest.mark.load
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_stops_within_five_seconds_amid_200_at_once(tmp_path: Path, number: signal.Signals) -> None:
     process, said = await start_sandbox(tmp_path)

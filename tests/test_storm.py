@@ -24,7 +24,7 @@ async def weather_it(storm: Storm) -> None:
 
 @pytest.mark.parametrize(
     ("evm", "solana", "patience"),
-    [(7, 9, 0.8), pytest.param(140, 60, 1.5, marks=pytest.mark.long)],
+    [(7, 9, 0.8), pytest.param(140, 60, 1.5, marks=[pytest.mark.long, pytest.mark.load])],
     ids=["a part", "200"],
 )
 async def test_all_are_completed_none_is_approved_or_accepted_twice(

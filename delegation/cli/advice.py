@@ -66,9 +66,9 @@ def _table(
 
     def owner_is_busy(error: ToolkitError) -> str:
         other = str(error.found)
-        finish, give_up = session.command("resume", other), session.command("abandon", other)
-        faster = session.command("speed-up", other)
-        return f"Finish it with: {finish}\nor, if its transaction is stuck: {faster}\nor give it up: {give_up}"
+        finish, faster = session.command("resume", other), session.command("speed-up", other)
+        nothing = session.command("cancel", other)
+        return f"Finish it with: {finish}\nor, if its transaction is stuck: {faster}\nor: {nothing}"
 
     def transaction_is_stuck(_: ToolkitError) -> str:
         if delegation is None or delegation.request.network == "solana" or not delegation.in_flight:
@@ -77,7 +77,12 @@ def _table(
         return f"If it is stuck: {faster}\nor, to take it back: {nothing}"
 
     def still_harmful(_: ToolkitError) -> str:
-        return "" if delegation is None else f"Where it stands is shown by: {session.command('show', delegation.id)}"
+        if delegation is None:
+            return ""
+        shown = f"Where it stands is shown by: {session.command('show', delegation.id)}"
+        if not delegation.in_flight or delegation.request.network == "solana":
+            return shown
+        return f"Cancel it with: {session.command('cancel', delegation.id)}\n{shown}"
 
     return (
         (NodeError, "--rpc", lambda _: "Another node is named with --rpc."),

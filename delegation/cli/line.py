@@ -257,7 +257,7 @@ def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     if d.plan is not None:
         pairs.append(("Spender", d.plan.spender))
     for approval in d.approvals:
-        pairs += _approval_pairs(approval)
+        pairs += _approval_pairs(approval, over=d.ended is not None)
     if d.ownership is not None:
         pairs.append(("Ownership", f"signed ({d.ownership.scheme})"))
     if d.submission is not None:
@@ -276,12 +276,13 @@ def delegation_pairs(session: Session, d: Delegation) -> list[tuple[str, str]]:
     return pairs
 
 
-def _approval_pairs(approval: Approval) -> list[tuple[str, str]]:
+def _approval_pairs(approval: Approval, *, over: bool) -> list[tuple[str, str]]:
     settlement = approval.settlement
     if settlement is not None:
         state = f"{settlement.hash} ({settlement.finality}, block {settlement.block.number})"
     elif approval.sent is not None:
-        what = "cancels its nonce; waiting" if approval.cancelling else "waiting"
+        waits = "no longer waited for" if over else "waiting"
+        what = f"uses up its nonce; {waits}" if approval.cancelling else waits
         state = f"{approval.sent.hash} ({what})"
     else:
         state = "a wallet was asked for it" if approval.handed_over else "not signed yet"
@@ -291,4 +292,5 @@ def _approval_pairs(approval: Approval) -> list[tuple[str, str]]:
     if settlement is None:
         hashes = [rival.hash or "a transaction whose hash is not known" for rival in approval.rivals]
         pairs += [("  or instead", f"{hash_} (the same nonce)") for hash_ in hashes]
-    return [*pairs, *(("  discarded", dead) for dead in approval.discarded)]
+    pairs += [("  mined first", f"{winner} (the same nonce)") for winner in approval.lost_to]
+    return [*pairs, *(("  discarded", dead) for dead in approval.discarded if dead not in approval.lost_to)]

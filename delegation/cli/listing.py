@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from delegation.models import Delegation
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([dhm])", re.ASCII)
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 _ROOM_FOR_ALL: Final = 140  # columns
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -60,13 +61,14 @@ async def list_command(
 ) -> int:
     """List the delegations of the journal, the oldest first.
 
-    A star marks the one that says what the chain allows now, for each owner, network, token and spender.
+    A star marks the one that set its allowance last, by this journal, for each owner, network, token and spender.
     """
     from delegation.intents import find_in_force
     from delegation.journal import open_journal
     from delegation.profile import journal_location
 
     _require_state(state)
+    _require_address(owner)
     profile = session.load_profile()
     journal = open_journal(journal_location(profile))
     try:
@@ -108,6 +110,13 @@ def _require_state(state: str | None) -> None:
     possible = ("unfinished", "in-force", *MEANINGS)
     if state is not None and state not in possible:
         raise InvalidRequestError("There is no such state.", hint=f"It is one of {', '.join(possible)}.")
+
+
+def _require_address(owner: str | None) -> None:
+    from delegation.errors import InvalidRequestError
+
+    if owner is not None and not _ADDRESS.fullmatch(owner):
+        raise InvalidRequestError("This is not the address of an owner.", hint="Give the whole of it.")
 
 
 def _is_in(state: str | None, d: Delegation, in_force: set[str]) -> bool:
@@ -159,7 +168,7 @@ def _print_table(
     ]
     session.print_table(("", "ID", "MADE (UTC)", "NETWORK", "ALLOWANCE", "OWNER", "STATE"), rows)
     if in_force:
-        session.say("* says what the chain allows now, less what was spent.")
+        session.say("* set its allowance last, by this journal; verify ID asks whether the chain still holds it.")
 
 
 def _state(d: Delegation, everything: Sequence[Delegation], *, reasons: bool) -> str:
