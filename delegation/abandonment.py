@@ -65,6 +65,9 @@ async def _find_why_harmless(d: Delegation, context: Context) -> str:
     """Return in a sentence why a delegation can do no harm any more; raises `StillHarmfulError` if it can."""
     if d.to_be_made:
         await _require_nothing_given_up(d, context)
+        if d.touched_chain:
+            # What was signed before may have done a part of what it was to do, such as one that was spent from at once.
+            await _require_no_more_allowed(d, context)
         return "Nothing of it was on its way."
     await context.node.check_chain()
     if not d.in_flight:

@@ -169,6 +169,19 @@ async def look_for(d: Delegation, index: int, context: Context) -> tuple[bool, S
     return can_land, SentTransaction(made) if made is not None and ours else None
 
 
+async def find_given_up(d: Delegation, context: Context) -> Delegation | None:
+    """Keep what a wallet made after all of what it was asked for before that was discarded; None if it made nothing."""
+    index = d.next_step
+    given_up = None if index is None else d.approvals[index].given_up
+    if index is None or given_up is None or await context.node.can_land(given_up):
+        return None
+    approval = d.approvals[index]
+    made = await context.node.find_approval(intent_of_step(d), approval.step, given_up, nonce_used=True)
+    if made is None or made in approval.discarded:
+        return None
+    return keep_sent(context.journal, d, index, SentTransaction(made), context.now(), unsigned=given_up)
+
+
 def _borrowed_rivals(d: Delegation, index: int, context: Context) -> tuple[Rival, ...]:
     """Return the transactions of the delegation that this one was to replace, while none that does so is signed."""
     replaces = _replaces(d, index)

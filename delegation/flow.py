@@ -19,7 +19,7 @@ from chains.errors import InputError, ToolkitError, TransactionError, WrongChain
 from chains.ownership import format_statement
 from chains.types import ApproveStep
 from delegation.approval import approve
-from delegation.attempts import RENEWED
+from delegation.attempts import RENEWED, find_given_up
 from delegation.carrying import carrying, require_not_lent, take_owner_lock
 from delegation.context import Context, check_context, check_network
 from delegation.errors import (
@@ -208,7 +208,7 @@ async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: 
     """
     for other in others:
         if other.state == "cancelled" and context.now() - other.created_at <= _MAY_BE_REPLACED:
-            await look_at_cancelled(other, context)
+            await _settle_soon(await look_at_cancelled(other, context), context)
     settled = {
         other.approvals[-1].settlement.block.number: other
         for other in others
@@ -219,17 +219,26 @@ async def _look_at_newest(d: Delegation, others: Sequence[Delegation], context: 
         return
     with suppress(LeasedError), carrying(newest, context):
         newest, _ = await look_again(newest, context)
-        if newest.in_flight and newest.next_step is not None:
-            # What nobody signs again: this only finds out what becomes of it.
-            watching = replace(context, wallet=None, settle_timeout=min(context.settle_timeout, _SOON))
-            with suppress(TransactionError):
-                await approve(newest, newest.next_step, watching)
+    await _settle_soon(newest, context)
+
+
+async def _settle_soon(d: Delegation, context: Context) -> None:
+    """Wait a moment for what has left the chain to be in a block again; nothing of it is signed anew."""
+    index = d.next_step
+    if not d.in_flight or index is None:
+        return
+    watching = replace(context, wallet=None, settle_timeout=min(context.settle_timeout, _SOON))
+    with suppress(LeasedError, TransactionError), carrying(d, context):
+        await approve(d, index, watching)
 
 
 async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
     others, unreadable = context.journal.read_all(d)
     require_not_over(d, others)
+    found = await find_given_up(d, context)
+    if found is not None:
+        return found
     context.journal.unlock_owner(d, lease)
     await _look_at_newest(d, others, context)
     replaces = await take_owner_lock(d, context, lease)

@@ -87,7 +87,8 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
 def check_told(world: World, delegations: tuple[Delegation, ...]) -> None:
     """Told if and only if exactly one proof of this transaction was accepted.
 
-    A second one is the client's fault only where the platform refuses what it knows, or where every answer came back.
+    A second one is the client's fault only where the platform refuses what it knows, or where every answer came back: the
+    journal counts those that did not, also because the process died.
     """
     unclear = b"\n".join(world.watch.unclear_posts).decode()
     for d in delegations:
@@ -100,7 +101,7 @@ def check_told(world: World, delegations: tuple[Delegation, ...]) -> None:
         if accepted and not d.told and d.state == "done" and not d.request.chain_only:
             world.watch.violate(3, f"{d.id} was accepted and does not say so")
         in_one_era = len(accepted) - len({proof.era for proof in accepted})
-        if in_one_era and str(hash_) not in unclear:
+        if in_one_era and str(hash_) not in unclear and not d.lost_answers:
             world.watch.violate(3, f"{d.id}: {len(accepted)} proofs of {hash_} were accepted")
 
 
