@@ -87,8 +87,8 @@ def check_one_live(world: World, delegations: tuple[Delegation, ...]) -> None:
 def check_told(world: World, delegations: tuple[Delegation, ...]) -> None:
     """Told if and only if exactly one proof of this transaction was accepted.
 
-    A second one is the client's fault only where the platform refuses what it knows, or where every answer came back: the
-    journal counts those that did not, also because the process died.
+    A second one is the client's fault only where the platform refuses what it knows, or where every answer came back:
+    the journal counts those that did not, also because the process died.
     """
     unclear = b"\n".join(world.watch.unclear_posts).decode()
     for d in delegations:
