@@ -30,7 +30,6 @@ from chains.types import (
 from delegation.attempts import (
     approving,
     cancelled,
-    does_nothing,
     forget,
     has_lost,
     held_by,
@@ -52,7 +51,7 @@ from delegation.attempts import (
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError
 from delegation.intents import require_not_over
-from delegation.models import Delegation, filled
+from delegation.models import Delegation, filled, is_cancellation
 
 _REBUILDS: Final = 3
 # What a transaction in a block, or with a nonce or blockhash that is used up, can come to.
@@ -296,7 +295,7 @@ async def _settle_cancellation(d: Delegation, index: int, context: Context, unse
     if winner == sent.hash:
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
     rival = next((rival.unsigned for rival in approval.rivals if rival.hash == winner), approving(approval))
-    if does_nothing(rival):
+    if is_cancellation(rival):
         return cancelled(d, context, f"Its nonce was used by {winner}, which does nothing.")
     if not make_same_call(rival, approving(approval)):
         reason = f"Its nonce was used by {winner}, which it was to replace, and what that set stands. Revoke it anew."

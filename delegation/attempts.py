@@ -25,7 +25,16 @@ from delegation.context import Context, keep
 from delegation.intents import supersede
 from delegation.journal import Journal
 from delegation.lifecycle import Event
-from delegation.models import Approval, ApprovalState, Attempt, Delegation, Ending, Replaced, filled
+from delegation.models import (
+    Approval,
+    ApprovalState,
+    Attempt,
+    Delegation,
+    Ending,
+    Replaced,
+    filled,
+    is_cancellation,
+)
 from delegation.plan import intent_of
 
 # How much older the journal may say that a hash was last seen than it was: it is written at most this often.
@@ -202,17 +211,13 @@ def _replaces(d: Delegation, index: int) -> Replaced | None:
 def approving(approval: Approval) -> UnsignedTransaction:
     """Return the newest transaction of a step that approves: of a cancellation, what it is to cancel."""
     attempts = [*(each.unsigned for each in approval.earlier), unsigned_of(approval)]
-    return next((one for one in reversed(attempts) if not does_nothing(one)), attempts[-1])
+    return next((one for one in reversed(attempts) if not is_cancellation(one)), attempts[-1])
 
 
 def make_same_call(one: UnsignedTransaction, other: UnsignedTransaction) -> bool:
     if not (isinstance(one, EvmTransaction) and isinstance(other, EvmTransaction)):
         return False
     return (one.to, one.data) == (other.to, other.data)
-
-
-def does_nothing(unsigned: UnsignedTransaction) -> bool:
-    return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
 
 
 def keep_found(d: Delegation, index: int, made: SentTransaction, context: Context) -> Delegation:

@@ -181,6 +181,11 @@ class Plan(Frozen):
 ApprovalState = Literal["planned", "handed_out", "on_its_way", "settled"]
 
 
+def is_cancellation(unsigned: UnsignedTransaction) -> bool:
+    """Return whether a transaction approves nothing and only uses up its nonce."""
+    return isinstance(unsigned, EvmTransaction) and unsigned.data == "0x"
+
+
 class Attempt(Frozen):
     """A transaction that was signed or asked for, and in whose place another with the same nonce was."""
 
@@ -248,7 +253,15 @@ class Approval(Frozen):
     @property
     def cancelling(self) -> bool:
         """Whether `unsigned` approves nothing and only uses up its nonce."""
-        return isinstance(self.unsigned, EvmTransaction) and self.unsigned.data == "0x"
+        return self.unsigned is not None and is_cancellation(self.unsigned)
+
+    @property
+    def approving_sent(self) -> SignedTransaction | SentTransaction | None:
+        """The newest transaction that was signed or sent to approve; of a cancellation, what it was to cancel."""
+        if not self.cancelling:
+            return self.sent
+        approving = (each.sent for each in reversed(self.earlier) if not is_cancellation(each.unsigned))
+        return next((sent for sent in approving if sent is not None), None)
 
     @property
     def hash(self) -> str | None:

@@ -8,8 +8,10 @@ from eth_account import Account
 from line_lab import open_line
 from stuck_lab import held, mine, pending, quick
 
+from chains.errors import TransactionPendingError
 from chains.types import EvmTransaction, SignedTransaction
-from delegation import abandon, awaiting, cancel, carry, discard_request
+from delegation import abandon, awaiting, cancel, carry, discard_request, verify_claim
+from delegation.audit.claims import claim_of
 from delegation.errors import DelegationEndedError, StillHarmfulError
 from delegation.sandbox import Sandbox
 
@@ -23,7 +25,7 @@ async def test_a_cancellation_that_the_chain_takes_back_is_sent_again_and_what_i
             d = await pending(line.new("900"), quick(line))
             approval = d.approvals[0].sent
             assert isinstance(approval, SignedTransaction)
-            with pytest.raises(Exception, match="has not settled"):
+            with pytest.raises(TransactionPendingError):
                 await cancel(d, quick(line))
             await mine(line)
             cancelled = await carry(line.context.journal.load(d.id), quick(line))
@@ -74,3 +76,22 @@ async def test_what_a_wallet_may_still_send_is_not_abandoned_although_its_reques
         with pytest.raises(StillHarmfulError):
             await abandon(discarded, app)
         assert line.context.journal.load(asked.id).unfinished
+
+
+async def test_an_audit_of_what_was_cancelled_is_about_the_approval_and_not_about_what_cancelled_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        async with held(line):
+            d = await pending(line.new("900"), quick(line))
+            with pytest.raises(TransactionPendingError):
+                await cancel(d, quick(line))
+            await mine(line)
+            cancelled = await carry(line.context.journal.load(d.id), quick(line))
+        assert cancelled.state == "cancelled"
+        chain = line.context.node.chain
+        claim = claim_of(cancelled, chain, domain=None, now=line.context.now())
+        assert claim.approval is not None
+        assert claim.approval.transaction == d.approvals[0].hash
+        report = await verify_claim(claim, [line.known.rpc_url])
+        assert (report.verdict, report.state) == ("REFUTED", "replaced")

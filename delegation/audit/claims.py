@@ -15,7 +15,7 @@ from pydantic import AwareDatetime
 from chains import get_chain
 from chains.claims import ApprovalClaim, Expectations, OwnershipClaim
 from chains.errors import WrongChainError
-from chains.types import BaseUnits, Block, Chain, Token
+from chains.types import BaseUnits, Block, Chain, SignedTransaction, Token
 from delegation.errors import InvalidRequestError
 from delegation.models import Delegation, Frozen, filled
 
@@ -120,11 +120,13 @@ def claim_of(d: Delegation, chain: Chain, *, domain: str | None, now: datetime) 
     """
     plan = filled(d.plan, "plan")
     approval = next((approval for approval in reversed(d.approvals) if approval.hash is not None), None)
-    if approval is None or approval.hash is None:
+    sent = None if approval is None else approval.approving_sent
+    if approval is None or sent is None:
         raise InvalidRequestError(
             f"Delegation {d.id} has no transaction yet, so there is nothing to verify.", hint="Carry it on first."
         )
-    sent = approval.sent
+    settlement = approval.settlement
+    transaction = sent.hash if settlement is None else settlement.hash
     statement = None
     if d.ownership is not None:
         statement = ClaimedStatement(
@@ -139,15 +141,15 @@ def claim_of(d: Delegation, chain: Chain, *, domain: str | None, now: datetime) 
         approval=ClaimedApproval(
             network=chain.name,
             chain=chain_identity(chain),
-            transaction=approval.hash,
+            transaction=transaction,
             token=plan.token,
             owner=plan.owner,
             spender=plan.spender,
             amount=approval.step.amount,
             asset_from="pinned",
             spender_from="pinned",
-            raw=getattr(sent, "raw", None) if sent is not None and sent.hash == approval.hash else None,
-            block=approval.settlement.block if approval.settlement is not None else None,
+            raw=sent.raw if isinstance(sent, SignedTransaction) and sent.hash == transaction else None,
+            block=None if settlement is None else settlement.block,
         ),
         statement=statement,
     )
