@@ -54,13 +54,20 @@ async def interrupted(cli: CommandLine, *arguments: str, at: str = "waiting for 
 
 
 async def mined(cli: CommandLine, chain: HttpRpc, *arguments: str) -> Result:
-    """Run a command to its end while its network mines what waits."""
+    """Run a command to its end on a network that mines once the command waits for it."""
     process = await cli.start(*arguments)
+    assert process.stderr is not None
+    said = ""
+    while "waiting for 0x" not in said:
+        line = await asyncio.wait_for(process.stderr.readline(), 30)
+        assert line, said
+        said += line.decode()
     ending = asyncio.create_task(cli.finish(process))
     while not ending.done():
-        await asyncio.sleep(0.3)
         await chain.request("evm_mine")
-    return await ending
+        await asyncio.sleep(0.3)
+    ended = await ending
+    return Result(ended.status, ended.out, said + ended.err)
 
 
 async def stuck(cli: CommandLine, owner: Owner, amount: str = "900") -> Delegation:

@@ -347,9 +347,10 @@ async def test_an_allowance_that_is_spent_from_before_it_is_final_has_still_take
         rpc.lost.add("nothing")
         rpc.when_taken = lambda: sandbox.spend("solana", "usdc", line.owner, 1200 * UNIT)
         d = await carry(line.new("10000"), replace(line.context, node=SolanaNode(line.context.node.chain, rpc)))
+        # It settles as soon as it is confirmed, which may be before or after it is spent from.
         assert d.approvals[0].settlement is not None
-        assert d.approvals[0].settlement.allowance == 8800 * UNIT
+        assert d.approvals[0].settlement.allowance in {8800 * UNIT, 10000 * UNIT}
         assert d.verification is not None
-        assert d.verification.verdict == "VERIFIED"
+        assert (d.verification.verdict, d.verification.allowance) == ("VERIFIED", 8800 * UNIT)
         assert await line.count_signed() == 2
         assert await line.listed() == 8800

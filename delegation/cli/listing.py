@@ -168,7 +168,7 @@ def _print_table(
     ]
     session.print_table(("", "ID", "MADE (UTC)", "NETWORK", "ALLOWANCE", "OWNER", "STATE"), rows)
     if in_force:
-        session.say("* set its allowance last, by this journal; verify ID asks whether the chain still holds it.")
+        session.say("* set its allowance last, by this journal; verify ID asks the chain.")
 
 
 def _state(d: Delegation, everything: Sequence[Delegation], *, reasons: bool) -> str:

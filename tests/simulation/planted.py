@@ -175,7 +175,7 @@ def _fee_not_raised() -> AbstractContextManager[None]:
 
 
 def _cancelled_too_early() -> AbstractContextManager[None]:
-    async def settle(d: Delegation, index: int, context: Context) -> Delegation:
+    async def settle(d: Delegation, index: int, context: Context, unseen_for: float) -> Delegation:
         return approval.cancelled(d, context, "It was sent.")
 
     return _swapped(approval, "_settle_cancellation", settle)
@@ -262,7 +262,7 @@ def _first_step_proved() -> AbstractContextManager[None]:
 
 
 def _made_not_found() -> AbstractContextManager[None]:
-    async def find(*args: Any) -> None:
+    async def find(*args: Any, **named: Any) -> None:
         return None
 
     return _swapped(evm_nonces, "find_approval", find)
