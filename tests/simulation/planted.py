@@ -27,7 +27,7 @@ from delegation.context import Context
 from delegation.journal import Journal
 from delegation.leases import Lease
 from delegation.lifecycle import Event
-from delegation.models import Approval, Delegation, filled
+from delegation.models import Delegation, filled
 
 from . import invariants
 from .run import Life, run_seed
@@ -166,10 +166,6 @@ def _fork_not_seen() -> AbstractContextManager[None]:
     return _swapped(solana_review, "_get_level", level)
 
 
-def _rivals_forgotten() -> AbstractContextManager[None]:
-    return _swapped(Approval, "rivals", property(lambda self: ()))
-
-
 def _fee_not_raised() -> AbstractContextManager[None]:
     return _swapped(evm_replacement, "_raise", lambda old, now, policy, cap: old)
 
@@ -183,16 +179,6 @@ def _cancelled_too_early() -> AbstractContextManager[None]:
 
 def _lease_not_released() -> AbstractContextManager[None]:
     return _swapped(Lease, "release", lambda self: None)
-
-
-def _lease_not_respected() -> AbstractContextManager[None]:
-    original = Journal._take
-    return _swapped(Journal, "_take", lambda self, lease, **how: original(self, lease, **how | {"force": True}))
-
-
-def _token_kept() -> AbstractContextManager[None]:
-    kept = {name: value for name, value in submission.RENEWED.items() if name != "delegation_token"}
-    return _swapped(submission, "RENEWED", kept)
 
 
 def _list_believed() -> AbstractContextManager[None]:
@@ -324,7 +310,6 @@ BUGS: Final = (
     Bug("what was given up is not remembered", _discarded_not_remembered, rare=True),
     Bug("a nonce is one too high", _nonce_too_high),
     Bug("a receipt is believed, whatever it says", _receipt_not_read),
-    Bug("a refused token is used again", _token_kept, rare=True),
     Bug("the list is believed of a wallet that was listed before", _list_believed, rare=True),
     Bug("a fee has no headroom", _no_headroom),
     Bug("another process's save is overwritten", _conflict_ignored),
@@ -342,11 +327,9 @@ BUGS: Final = (
     Bug("a block that is not deep enough settles", _depth_ignored),
     Bug("a reorganisation is not looked at", _reorganisation_not_seen),
     Bug("a fork of Solana is not looked at", _fork_not_seen),
-    Bug("what was replaced is not followed any more", _rivals_forgotten, rare=True),
     Bug("the fee of a replacement is not raised", _fee_not_raised),
     Bug("a cancellation counts once it is sent", _cancelled_too_early, rare=True),
     Bug("a lease is never released", _lease_not_released),
-    Bug("a lease is not respected", _lease_not_respected, rare=True),
 )
 
 
