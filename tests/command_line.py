@@ -85,7 +85,9 @@ class CommandLine:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to use this home."""
-        return {**os.environ, "DELEGATION_HOME": str(self.home)}
+        # A test run says how wide it is itself; a terminal is as wide as it is.
+        ours = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+        return {**ours, "DELEGATION_HOME": str(self.home)}
 
     def write_profile(self, profile: Profile, name: str = "sandbox") -> Path:
         """Write a profile of this home."""

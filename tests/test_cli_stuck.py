@@ -229,7 +229,7 @@ async def test_the_list_marks_what_is_in_force_is_narrowed_and_fits_the_terminal
         terminal = await Terminal.open(cli, "list", columns=columns)
         status, shown = await terminal.end()
         assert status == 0
-        assert all(len(line) <= columns for line in shown.splitlines())
+        assert not [line for line in shown.splitlines() if len(line) > columns]
         starred = [line for line in shown.splitlines() if line.startswith("*") and second.id in line]
         assert len(starred) == 1
         assert (owner.address in starred[0]) is (columns == 200)
