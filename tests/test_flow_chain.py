@@ -313,7 +313,10 @@ class MeddlingRpc:
         answer = await self._rpc.request(method, params)
         if method == "getLatestBlockhash":
             answer["value"]["lastValidBlockHeight"] -= self.shorten_lives
-        if method == "getSignatureStatuses" and answer["value"][0] is not None and self.when_taken is not None:
+        # What was granted before is looked at again first, and is final.
+        status = answer["value"][0] if method == "getSignatureStatuses" else None
+        taken = status is not None and status["confirmationStatus"] != "finalized"
+        if taken and self.when_taken is not None:
             happens, self.when_taken = self.when_taken, None
             await happens()
         return answer

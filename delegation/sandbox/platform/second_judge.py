@@ -41,8 +41,9 @@ async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) 
             ),
         )
         report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
-        if report.state == "pending":
-            # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction.
+        if report.state == "pending" or report.verdict == "UNDETERMINED":
+            # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction; and
+            # what could not be checked at that moment is neither a yes nor a no.
             await asyncio.sleep(_MOMENT)
             report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
         return report
