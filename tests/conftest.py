@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from evm_lab import deploy_contracts
 from hypothesis import settings
 from postgresql_lab import create_database, run_postgresql
 
 from delegation.sandbox import Sandbox, open_sandbox
+from delegation.sandbox.nodes import RunningNode, start_anvil
 
 # In the background of a shell Ctrl-C is ignored, also by the processes that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,3 +92,16 @@ async def forgotten_wallets() -> None:
         headers = {"x-client-key": gateway.client_key, "authorization": f"Bearer {gateway.access_token}"}
         async with httpx.AsyncClient(base_url=gateway.base_url, headers=headers) as client:
             (await client.delete("/sandbox/wallets")).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[RunningNode]:
+    """A chain of its own for each module that says when it mines."""
+    with start_anvil(1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def contracts(anvil: RunningNode) -> tuple[str, str]:
+    """The token and the spender of that chain."""
+    return await deploy_contracts(anvil.rpc_url)

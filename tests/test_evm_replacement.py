@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from evm_lab import ETHEREUM, FEE, Between, Lab, deploy_contracts, open_lab, sign
+from evm_lab import ETHEREUM, FEE, Between, Lab, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
@@ -34,21 +34,10 @@ from chains.types import (
     Settlement,
     SignedTransaction,
 )
-from delegation.sandbox.nodes import RunningNode, start_anvil
+from delegation.sandbox.nodes import RunningNode
 
 GWEI = 10**9
 UNKNOWN = "0x" + "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def anvil() -> Iterator[RunningNode]:
-    with start_anvil(1) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    return await deploy_contracts(anvil.rpc_url)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ from chains.rpc import HttpRpc
 from chains.types import AllowanceIntent, ApproveStep, EvmFee, EvmTransaction, Settlement, SignedTransaction, Token
 from delegation.sandbox.artifacts import encode_creation
 from delegation.sandbox.evm_network import transact
-from delegation.sandbox.nodes import RunningNode, start_anvil
+from delegation.sandbox.nodes import RunningNode
 
 FEE = EvmFee(gas_limit=100_000, max_fee_per_gas=20 * 10**9, max_priority_fee_per_gas=10**9)
 SEND = "eth_sendRawTransaction"
@@ -171,12 +171,6 @@ class Lab:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at nonce and mempool more often, so that the tests need not wait."""
     monkeypatch.setattr(watch, "_CHECK_EVERY", 0.1)
-
-
-@pytest.fixture(scope="module")
-def anvil() -> Iterator[RunningNode]:
-    with start_anvil(1) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

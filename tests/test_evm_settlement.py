@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, deploy_contracts, open_lab, sign
+from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
@@ -32,18 +32,7 @@ from chains.types import (
     Token,
 )
 from delegation.sandbox import Sandbox
-from delegation.sandbox.nodes import RunningNode, start_anvil
-
-
-@pytest.fixture(scope="module")
-def anvil() -> Iterator[RunningNode]:
-    with start_anvil(1) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    return await deploy_contracts(anvil.rpc_url)
+from delegation.sandbox.nodes import RunningNode
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from evm_lab import ETHEREUM, Between, Lab, deploy_contracts, open_lab
+from evm_lab import ETHEREUM, Between, Lab, open_lab
 
 from chains import get_chain
 from chains.errors import NodeError, RpcError
@@ -15,18 +15,7 @@ from chains.evm.node import EvmNode
 from chains.rpc import HttpRpc, Params
 from chains.types import AllowanceIntent, Settlement, Token
 from delegation.sandbox import Sandbox
-from delegation.sandbox.nodes import RunningNode, start_anvil
-
-
-@pytest.fixture(scope="module")
-def anvil() -> Iterator[RunningNode]:
-    with start_anvil(1) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    return await deploy_contracts(anvil.rpc_url)
+from delegation.sandbox.nodes import RunningNode
 
 
 @pytest.fixture

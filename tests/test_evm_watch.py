@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, deploy_contracts, open_lab, sign
+from evm_lab import ETHEREUM, FEE, UNKNOWN_HASH, Between, Lab, open_lab, sign
 
 from chains import get_chain
 from chains.errors import (
@@ -25,20 +25,9 @@ from chains.evm.node import EvmNode
 from chains.evm.verify import review
 from chains.rpc import HttpRpc, Params
 from chains.types import ApproveStep, EvmTransaction, Rival, SentTransaction, SignedTransaction
-from delegation.sandbox.nodes import RunningNode, start_anvil
+from delegation.sandbox.nodes import RunningNode
 
 DEEP = replace(ETHEREUM, settle_depth=2)
-
-
-@pytest.fixture(scope="module")
-def anvil() -> Iterator[RunningNode]:
-    with start_anvil(1) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def contracts(anvil: RunningNode) -> tuple[str, str]:
-    return await deploy_contracts(anvil.rpc_url)
 
 
 @pytest.fixture
