@@ -2,7 +2,9 @@
 
 | where it stands                    | what is asked            | it is given up unless                       |
 |------------------------------------|--------------------------|---------------------------------------------|
-| `requested`, `agreed`              | nothing                  |                                             |
+| `requested`, `agreed`              | nothing, unless a wallet | a wallet may still send what it was asked   |
+|                                    | was asked or something   | for, or the chain allows more than before   |
+|                                    | was signed before        |                                             |
 | `handed_out`                       | chain and mempool        | the wallet made it, or may still send it    |
 | `on_its_way`                       | chain and mempool        | it landed, or still can                     |
 | `approved`, `signed`, `submitted`, | the allowance, and       | its allowance is in force, or its block has |
@@ -25,13 +27,12 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.types import SentTransaction, SignedTransaction
-from delegation.attempts import keep_found, look_for
+from delegation.attempts import intent_of_step, keep_found, look_for, sent_of, unsigned_of
 from delegation.carrying import carrying
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError, StillHarmfulError
 from delegation.intents import find_newer, require_not_over
-from delegation.models import Approval, Delegation, Ending, filled
-from delegation.plan import intent_of
+from delegation.models import Approval, Delegation, Ending, filled, is_cancellation
 
 _CANCEL = "Cancel it: that uses up its nonce, and then it is over."
 _CARRY_ON = "Carry it on to its end. To take it back, revoke afterwards."
@@ -42,9 +43,10 @@ async def abandon(d: Delegation, context: Context) -> Delegation:
     """End a delegation that can do no harm any more, and return it as it is saved; it never comes back.
 
     What another process saves of it afterwards is refused, so that an answer which a person still gives there is not
-    used. Of one that nothing was signed for neither a node nor the platform is asked. Raises `StillHarmfulError` while
-    it counts or may still count on chain, `InvalidRequestError` if it has ended already, `NodeError` where that could
-    not be found out, and `JournalConflictError` if it went on meanwhile: nothing is changed then.
+    used. Of one that nothing was signed or asked for neither a node nor the platform is asked. Raises
+    `StillHarmfulError` while it counts or may still count on chain, `InvalidRequestError` if it has ended already,
+    `NodeError` where that could not be found out, and `JournalConflictError` if it went on meanwhile: nothing is
+    changed then.
     """
     check_context(d, context)
     require_not_over(d, ())
@@ -64,10 +66,7 @@ async def abandon(d: Delegation, context: Context) -> Delegation:
 async def _find_why_harmless(d: Delegation, context: Context) -> str:
     """Return in a sentence why a delegation can do no harm any more; raises `StillHarmfulError` if it can."""
     if d.to_be_made:
-        await _require_nothing_given_up(d, context)
-        if d.touched_chain:
-            # What was signed before may have done a part of what it was to do, such as one that was spent from at once.
-            await _require_no_more_allowed(d, context)
+        await _require_nothing_left_behind(d, context)
         return "Nothing of it was on its way."
     await context.node.check_chain()
     if not d.in_flight:
@@ -81,16 +80,19 @@ async def _find_why_harmless(d: Delegation, context: Context) -> str:
     return why
 
 
-async def _require_nothing_given_up(d: Delegation, context: Context) -> None:
-    """Raise `StillHarmfulError` while a wallet may still send what it was asked for before that was discarded."""
+async def _require_nothing_left_behind(d: Delegation, context: Context) -> None:
+    """Raise `StillHarmfulError` while a wallet may still send what it was asked for before that was discarded.
+
+    So it is if what was signed before did a part of what it was to do, such as one that was spent from at once.
+    """
     given_up = next((approval.given_up for approval in d.approvals if approval.given_up is not None), None)
-    if given_up is None:
+    if given_up is None and not d.touched_chain:
         return
     await context.node.check_chain()
-    if await context.node.can_land(given_up):
+    if given_up is not None and await context.node.can_land(given_up):
         raise _harmful(
             d,
-            "a wallet was asked for its transaction, and may still send it",
+            "a wallet was asked for its transaction, and may still send it.",
             "Carry it on, or make another transaction of this owner: that uses up its nonce.",
         )
     await _require_no_more_allowed(d, context)
@@ -125,7 +127,7 @@ async def _require_unknown(d: Delegation, approval: Approval, context: Context) 
 async def _find_why_sent_is_harmless(d: Delegation, index: int, context: Context) -> str:
     """Ask the chain what became of what was sent."""
     approval = d.approvals[index]
-    unsigned = approval.unsigned or filled(None, "transaction to sign")
+    unsigned = unsigned_of(approval)
     is_ours = isinstance(approval.sent, SignedTransaction)
     # Asked first, because waiting for what can land would send the same bytes again.
     if (is_ours or unsigned.kind == "solana") and await context.node.can_land(unsigned):
@@ -150,15 +152,12 @@ async def _find_why_sent_is_harmless(d: Delegation, index: int, context: Context
 async def _ask_what_landed(d: Delegation, index: int, context: Context) -> str | None:
     """Return the hash of the approval that took effect, None if a cancellation did; raises `TransactionError`."""
     approval, node = d.approvals[index], context.node
-    unsigned = approval.unsigned or filled(None, "transaction to sign")
-    sent = approval.sent or filled(None, "signed approval")
-    intent = intent_of(d.request, filled(d.plan, "plan"))
-    seen_at = approval.last_seen_at
-    unseen_for = 0.0 if seen_at is None else max(0.0, (context.now() - seen_at).total_seconds())
-    rivals = approval.rivals if approval.another_nonce is None else ()
+    unsigned, sent = unsigned_of(approval), sent_of(approval)
+    unseen_for = approval.unseen_for(context.now())
+    rivals = approval.live_rivals
     if approval.cancelling:
         winner = await node.settle_cancellation(unsigned, sent, timeout=0, rivals=rivals, unseen_for=unseen_for)
-        undone = {sent.hash, *(rival.hash for rival in rivals if getattr(rival.unsigned, "data", None) == "0x")}
+        undone = {sent.hash, *(rival.hash for rival in rivals if is_cancellation(rival.unsigned))}
         return None if winner in undone else winner
     # A wallet on Solana may have put in a newer blockhash: that is waited out, which takes about a minute.
     waits = unsigned.kind == "solana" and isinstance(sent, SentTransaction)
@@ -166,7 +165,7 @@ async def _ask_what_landed(d: Delegation, index: int, context: Context) -> str |
         context.progress("approval", f"waiting until {sent.hash} has landed or never can")
     timeout = context.settle_timeout if waits else 0.0
     settled = await node.settle(
-        intent, approval.step, unsigned, sent, timeout=timeout, rivals=rivals, unseen_for=unseen_for
+        intent_of_step(d), approval.step, unsigned, sent, timeout=timeout, rivals=rivals, unseen_for=unseen_for
     )
     return settled.hash
 
@@ -174,7 +173,7 @@ async def _ask_what_landed(d: Delegation, index: int, context: Context) -> str |
 async def _find_why_settled_is_harmless(d: Delegation, context: Context) -> str:
     """Look whether the allowance that took effect is in force."""
     settlement = filled(d.approvals[-1].settlement, "settled approval")
-    review = await context.node.review(intent_of(d.request, filled(d.plan, "plan")), settlement)
+    review = await context.node.review(intent_of_step(d), settlement)
     if not review.canonical:
         why = f"the block that held {settlement.hash} has left the chain, and another may hold it again."
         raise _harmful(d, why, _CARRY_ON)
@@ -204,7 +203,7 @@ async def _get_allowance(d: Delegation, context: Context) -> int:
 
 async def _may_land(d: Delegation, approval: Approval, context: Context, why: str) -> StillHarmfulError:
     """Return the error for a transaction that can still take effect, which says what ends that, or when it ends."""
-    left = await context.node.get_time_left(approval.unsigned or filled(None, "transaction to sign"))
+    left = await context.node.get_time_left(unsigned_of(approval))
     if left is None:
         return _harmful(d, why, _CANCEL)
     if not left:

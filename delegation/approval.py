@@ -47,6 +47,7 @@ from delegation.attempts import (
     sent_of,
     take_back,
     unsigned_of,
+    what_was_before,
 )
 from delegation.context import Context, check_context
 from delegation.errors import InvalidRequestError
@@ -70,12 +71,24 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
     call makes a new one: that is a person's decision (attack A18). Only one that was signed just now and has expired
     is rebuilt at once, and a revocation that lost the race for a nonce goes on with the next one.
     """
+    return await _approve(d, index, context, watching=False)
+
+
+async def watch(d: Delegation, index: int, context: Context) -> Delegation:
+    """Find out what becomes of a step in flight, for up to `settle_timeout`; nothing is signed and nobody is asked.
+
+    Its saved bytes are sent again meanwhile. Raises as `approve` does where it can never land.
+    """
+    return await _approve(d, index, dataclasses.replace(context, wallet=None), watching=True)
+
+
+async def _approve(d: Delegation, index: int, context: Context, *, watching: bool) -> Delegation:
     rebuilds = 0
     signed_now = False
     while d.approvals[index].settlement is None and d.ended is None:
         if d.approvals[index].sent is None:
             was_handed_out = d.in_flight
-            d = await _authorise(d, index, context)
+            d = await _authorise(d, index, context, watching=watching)
             if d.approvals[index].sent is None:
                 return d
             signed_now = not was_handed_out
@@ -90,7 +103,8 @@ async def approve(d: Delegation, index: int, context: Context) -> Delegation:
                 raise
             d, goes_on = _forget_what_cannot_land(d, index, context, error)
             rebuilds += 1
-            if rebuilds == _REBUILDS or not goes_on or not (signed_now or d.approvals[index].lost_to):
+            makes_another = goes_on and not watching and (signed_now or bool(d.approvals[index].lost_to))
+            if rebuilds == _REBUILDS or not makes_another:
                 raise
         except (TransactionDroppedError, SignatureMismatchError) as error:
             if isinstance(d.approvals[index].sent, SentTransaction):
@@ -117,9 +131,8 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
 
     Returns the saved delegation, which can still be carried on with a new plan. On EVM networks its nonce is used
     again, so that only one of the two can take effect should the wallet send it after all; until then it cannot be
-    abandoned. Raises
-    `InvalidRequestError` if nothing was handed out or if it has been made, and `TransactionPendingError` while it may
-    still take effect.
+    abandoned. Raises `InvalidRequestError` if nothing was handed out or if it has been made, and
+    `TransactionPendingError` while it may still take effect.
     """
     check_context(d, context)
     await context.node.check_chain()
@@ -144,7 +157,7 @@ async def discard_request(d: Delegation, context: Context) -> Delegation:
     return take_back(d, index, context, asked=True)
 
 
-async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
+async def _authorise(d: Delegation, index: int, context: Context, *, watching: bool) -> Delegation:
     """Have one step signed; afterwards `sent` is set, unless there is no wallet or it must be agreed to again."""
     approval = d.approvals[index]
     if approval.handed_over:
@@ -165,6 +178,8 @@ async def _authorise(d: Delegation, index: int, context: Context) -> Delegation:
         if approval.last_seen_at is not None:
             # What it said that it had sent was given up; asked again, it may send after all.
             d = keep_approval(d, index, context, "hand_out", last_seen_at=None)
+    elif watching:
+        return d
     else:
         # Asked right before a transaction is made, because another process may have settled since the plan was agreed.
         require_not_over(d, context.journal.read_all(d)[0])
@@ -230,10 +245,7 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
         d = await _read_nonce(d, index, context)
         approval = d.approvals[index]
         sent, unsigned = sent_of(approval), unsigned_of(approval)
-    # What has another nonce replaces nothing: it is the last of them all, and is waited for.
-    rivals = approval.rivals if approval.another_nonce is None else ()
-    seen_at = approval.last_seen_at
-    unseen_for = 0.0 if seen_at is None else max(0.0, (context.now() - seen_at).total_seconds())
+    unseen_for = approval.unseen_for(context.now())
     try:
         if approval.cancelling:
             return await _settle_cancellation(d, index, context, unseen_for)
@@ -243,7 +255,7 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
             unsigned,
             sent,
             timeout=context.settle_timeout,
-            rivals=rivals,
+            rivals=approval.live_rivals,
             unseen_for=unseen_for,
         )
     except TransactionPendingError as error:
@@ -268,14 +280,8 @@ async def _read_nonce(d: Delegation, index: int, context: Context) -> Delegation
     if not approval.cancelling:
         return keep_approval(d, index, context, "watch", another_nonce=nonce)
     # It does nothing, and the approval before it counts as before.
-    before = approval.earlier[-1]
-    changes: dict[str, Any] = {
-        "unsigned": before.unsigned,
-        "sent": before.sent,
-        "earlier": approval.earlier[:-1],
-        "handed_over": True,
-    }
-    return keep_approval(d, index, context, "disown" if before.sent is None else "watch", **changes)
+    before = what_was_before(approval)
+    return keep_approval(d, index, context, "disown" if before["sent"] is None else "watch", **before)
 
 
 async def _settle_cancellation(d: Delegation, index: int, context: Context, unseen_for: float) -> Delegation:

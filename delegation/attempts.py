@@ -51,6 +51,7 @@ _FORGOTTEN_BEFORE: Final[dict[ApprovalState, Event]] = {
     "handed_out": "forget_before_asked",
     "on_its_way": "forget_before_sent",
 }
+
 RENEWED: Final[dict[str, Any]] = dict.fromkeys(
     ("delegation_token", "statement", "ownership", "proof", "submission", "verification")
 )
@@ -88,14 +89,19 @@ def take_back(d: Delegation, index: int, context: Context, *, asked: bool) -> De
             handed_over=False,
             given_up=approval.unsigned if asked else None,
         )
+    before = what_was_before(approval)
+    return keep_approval(d, index, context, "hand_out" if before["sent"] is None else "send", **before)
+
+
+def what_was_before(approval: Approval) -> dict[str, Any]:
+    """Return what changes of an approval when the attempt before its newest counts again."""
     before = approval.earlier[-1]
-    changes: dict[str, Any] = {
+    return {
         "unsigned": before.unsigned,
         "sent": before.sent,
         "earlier": approval.earlier[:-1],
         "handed_over": True,
     }
-    return keep_approval(d, index, context, "hand_out" if before.sent is None else "send", **changes)
 
 
 def keep_sent(
@@ -215,6 +221,7 @@ def approving(approval: Approval) -> UnsignedTransaction:
 
 
 def make_same_call(one: UnsignedTransaction, other: UnsignedTransaction) -> bool:
+    """Return whether two transactions ask the same contract for the same."""
     if not (isinstance(one, EvmTransaction) and isinstance(other, EvmTransaction)):
         return False
     return (one.to, one.data) == (other.to, other.data)
@@ -316,6 +323,7 @@ def forget(
 
 
 def keep_seen(d: Delegation, index: int, context: Context, seen_at: datetime) -> None:
+    """Keep when a node last knew the hash that a wallet gave, every now and then."""
     last = d.approvals[index].last_seen_at
     if last is None or seen_at - last >= _SEEN_EVERY:
         keep_approval(d, index, context, "watch", last_seen_at=seen_at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -18,7 +17,8 @@ from chains.errors import (
     UnexpectedAllowanceError,
 )
 from chains.types import EvmTransaction
-from delegation.approval import approve
+from delegation.approval import watch
+from delegation.attempts import unsigned_of
 from delegation.context import Context, keep
 from delegation.errors import OwnerBusyError
 from delegation.intents import supersede
@@ -109,18 +109,16 @@ def _describe(other: Delegation, d: Delegation) -> Replaced:
 async def _outlast(other: Delegation, context: Context) -> None:
     """Wait until a transaction that nothing can replace has landed or never can."""
     index = filled(other.next_step, "step in flight")
-    unsigned = other.approvals[index].unsigned or filled(None, "transaction to sign")
+    unsigned = unsigned_of(other.approvals[index])
     left = await context.node.get_time_left(unsigned)
     until = "" if left is None else f", at the latest until about {context.now() + left:%H:%M:%S} UTC"
     context.progress("approval", f"waiting until delegation {other.id} has landed or never can{until}")
     clock = asyncio.get_running_loop().time
     deadline = clock() + context.settle_timeout
-    # What nobody signs again: this only finds out what becomes of what is on its way.
-    watching = replace(context, wallet=None)
     with carrying(other, context, force=True):
         while True:
             try:
-                other = await approve(other, index, watching)
+                other = await watch(other, index, context)
             except _DECIDED:
                 return
             if not other.in_flight:

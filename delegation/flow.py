@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from chains.errors import InputError, ToolkitError, TransactionError, WrongChainError
 from chains.ownership import format_statement
 from chains.types import ApproveStep
-from delegation.approval import approve
+from delegation.approval import approve, watch
 from delegation.attempts import RENEWED, find_given_up
 from delegation.carrying import carrying, require_not_lent, take_owner_lock
 from delegation.context import Context, check_context, check_network
@@ -90,7 +90,7 @@ async def carry(delegation: Delegation, context: Context) -> Delegation:
 
 async def _carry(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     was_done = d.state == "done"
-    if not d.to_be_made:  # else the plan asks, once the platform has named the token
+    if d.plan is not None:  # else it is asked once there is something to ask this node
         await context.node.check_chain()
     if d.replaced_by is not None and d.in_flight:
         # The chain has decided about the nonce that another delegation wanted: this one has the owner's lock again.
@@ -129,12 +129,14 @@ async def _approve(d: Delegation, context: Context, lease: Lease, *, is_new: boo
         if d.to_be_made and not agreed:
             # Also what was agreed to before: the chain may have moved since, and nothing is on its way.
             d = await _agree(d, context, lease, is_new=is_new)
+            agreed = True
         index = filled(d.next_step, "step to be carried")
         d = await approve(d, index, context)
         if d.in_flight and d.next_step == index:
             return d
-        # What could not be made as it was agreed to is agreed to again; the next step was agreed to with the first.
-        agreed = d.approvals[index].settlement is not None
+        # What could not be made as it was agreed to is agreed to again; the next step was agreed to with the first, if
+        # that was now.
+        agreed = agreed and d.approvals[index].settlement is not None
     return d
 
 
@@ -227,15 +229,18 @@ async def _settle_soon(d: Delegation, context: Context) -> None:
     index = d.next_step
     if not d.in_flight or index is None:
         return
-    watching = replace(context, wallet=None, settle_timeout=min(context.settle_timeout, _SOON))
+    soon = replace(context, settle_timeout=min(context.settle_timeout, _SOON))
     with suppress(LeasedError, TransactionError), carrying(d, context):
-        await approve(d, index, watching)
+        await watch(d, index, soon)
 
 
 async def _agree(d: Delegation, context: Context, lease: Lease, *, is_new: bool) -> Delegation:
     """Make the plan of what is left, and have it agreed to, under the lock of the owner."""
     others, unreadable = context.journal.read_all(d)
     require_not_over(d, others)
+    if any(other.id != d.id for other in others):
+        # Before anything is believed of what others have done: on another chain their blocks would seem to be gone.
+        await context.node.check_chain()
     found = await find_given_up(d, context)
     if found is not None:
         return found

@@ -247,8 +247,17 @@ class Approval(Frozen):
 
     @property
     def rivals(self) -> tuple[Rival, ...]:
-        """What may still take effect in place of `unsigned`, as a node is asked for it."""
+        """What was on the nonce of `unsigned` before it, as a node is asked for it."""
         return tuple(Rival(each.unsigned, each.sent.hash if each.sent else None) for each in self.earlier)
+
+    @property
+    def live_rivals(self) -> tuple[Rival, ...]:
+        """What may still take effect in place of what was sent: nothing, if that has a nonce of its own."""
+        return self.rivals if self.another_nonce is None else ()
+
+    def unseen_for(self, now: datetime) -> float:
+        """Return for how many seconds no node is known to have known the hash that a wallet gave."""
+        return 0.0 if self.last_seen_at is None else max(0.0, (now - self.last_seen_at).total_seconds())
 
     @property
     def cancelling(self) -> bool:

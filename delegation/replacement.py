@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from chains.types import AllowanceIntent, SignedTransaction
-from delegation.approval import approve, send, sign
-from delegation.attempts import keep_approval
+from delegation.approval import send, sign, watch
+from delegation.attempts import intent_of_step, keep_approval, unsigned_of
 from delegation.carrying import carrying, require_not_lent
 from delegation.context import Context, Replacement, check_context
 from delegation.errors import InvalidRequestError
-from delegation.models import Attempt, Delegation, filled
-from delegation.plan import intent_of
+from delegation.models import Attempt, Delegation
 
 
 async def speed_up(d: Delegation, context: Context, *, max_fee: int | None = None) -> Delegation:
@@ -41,7 +40,7 @@ async def cancel(d: Delegation, context: Context, *, max_fee: int | None = None)
     if index is None or d.approvals[index].sent is None:
         return d
     with carrying(d, context, force=True):
-        return await approve(d, index, context)
+        return await watch(d, index, context)
 
 
 async def _replace(d: Delegation, context: Context, *, max_fee: int | None, cancels: bool) -> Delegation:
@@ -56,7 +55,7 @@ async def _replace(d: Delegation, context: Context, *, max_fee: int | None, canc
             found=d.state,
         )
     approval = d.approvals[index]
-    old = approval.unsigned or filled(None, "transaction to sign")
+    old = unsigned_of(approval)
     with carrying(d, context, force=True):
         if not await context.node.can_land(old) and old.kind == "evm":
             return d  # the chain has decided; what it decided is for the settling to find out
@@ -84,7 +83,7 @@ async def _replace(d: Delegation, context: Context, *, max_fee: int | None, canc
 
 
 def _intent(d: Delegation, max_fee: int | None) -> AllowanceIntent:
-    intent = intent_of(d.request, filled(d.plan, "plan"))
+    intent = intent_of_step(d)
     if max_fee is None:
         return intent
     return replace(intent, options=replace(intent.options, max_fee_cap=max_fee))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from chains.errors import TransactionPendingError, TransactionReplacedError
 from chains.types import Review
-from delegation.attempts import RENEWED
+from delegation.attempts import RENEWED, intent_of_step
 from delegation.context import Context
 from delegation.intents import find_newer, supersede
-from delegation.models import Delegation, filled
-from delegation.plan import intent_of
+from delegation.models import Delegation
 
 
 async def look_again(
@@ -31,8 +30,7 @@ async def look_again(
         settlement = approvals[index].settlement
         if settlement is None:
             continue
-        intent = intent_of(d.request, filled(d.plan, "plan"))
-        review = await context.node.review(intent, settlement, timeout=timeout)
+        review = await context.node.review(intent_of_step(d), settlement, timeout=timeout)
         if review.canonical:
             break
         context.progress("approval", f"the block that held {settlement.hash} is not part of the chain any more")

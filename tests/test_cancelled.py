@@ -8,7 +8,8 @@ from eth_account import Account
 from line_lab import open_line
 from stuck_lab import held, mine, pending, quick
 
-from chains.errors import TransactionPendingError
+from chains.errors import TransactionPendingError, WrongChainError
+from chains.family import open_node
 from chains.types import EvmTransaction, SignedTransaction
 from delegation import abandon, awaiting, cancel, carry, discard_request, verify_claim
 from delegation.audit.claims import claim_of
@@ -95,3 +96,18 @@ async def test_an_audit_of_what_was_cancelled_is_about_the_approval_and_not_abou
         assert claim.approval.transaction == d.approvals[0].hash
         report = await verify_claim(claim, [line.known.rpc_url])
         assert (report.verdict, report.state) == ("REFUTED", "replaced")
+
+
+async def test_a_node_of_another_chain_is_found_out_before_it_says_that_the_blocks_of_others_are_gone(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with open_line(sandbox, tmp_path, "base") as line:
+        done = await line.carry("5")
+        wrong = open_node(line.context.node.chain, sandbox.document.networks["linea"].rpc_url)
+        elsewhere = replace(line.context, node=wrong)
+        for d in (line.new("6"), line.new("0"), done):
+            with pytest.raises(WrongChainError):
+                await carry(d, elsewhere)
+        await wrong.aclose()
+        assert line.context.journal.load(done.id).state == "done"
+        assert await line.allowance() == 5 * 10**6

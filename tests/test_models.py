@@ -53,7 +53,7 @@ def request(amount: Any = "5000", **changes: Any) -> DelegationRequest:
 @pytest.mark.parametrize(
     "amount",
     [
-        0.1, 5000.0, float("nan"), float("inf"), True, None, b"5000", ["5000"],  # floats, each of which is refused
+        0.1, 5000.0, float("nan"), float("inf"), True, None, b"5000", ["5000"],  # floats, right here: each is refused
         "1e3", " 5", "5,000", "-1", "+1", "NaN", "Infinity", "0x5", "\u0665", "\uff15", "", ".5", "5.", "1_000",
         -1, Decimal("-0.1"), Decimal("-0"), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("1E+999999"),
     ],

@@ -69,7 +69,7 @@ import pytest
 def test_skipped(number):
     pytest.skip("the sea is rough")
 
-@pytest.mark.skip(reason="it rains")  # in the text above: the run that reads it must count and name this
+@pytest.mark.skip(reason="it rains")  # right here: it is what the run of this text has to count and to name
 def test_also_skipped(): ...
 
 @pytest.mark.parametrize("days", [1, pytest.param(7, marks=pytest.mark.long)])

@@ -234,8 +234,11 @@ def _last_saved(delegation: Delegation, context: Context) -> Delegation | None:
 
 
 def _report_stop(session: Session, error: ToolkitError, saved: Delegation | None) -> int:
+    from delegation.errors import StillHarmfulError
+
     status, outcome = exit_status(error), ""
-    if saved is not None and saved.unfinished:
+    # What cannot be abandoned was stopped by nothing: it stands where it stood.
+    if saved is not None and saved.unfinished and not isinstance(error, StillHarmfulError):
         stopped = f"Stopped at the {saved.station}. Nothing is lost" if saved.touched_chain else "Nothing was sent"
         outcome = f"{stopped}; finish it with: {session.command('resume', saved.id)}"
         if saved.touched_chain or (saved.plan is not None and status != BAD_INPUT):

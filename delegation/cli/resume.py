@@ -9,10 +9,11 @@ import click
 from delegation.cli.session import DONE, STOPPED_MIDWAY, Session, command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from delegation.context import Context
-    from delegation.journal import Journal
+    from delegation.journal import Journal, UnreadableRow
     from delegation.models import Delegation
     from delegation.profile import Profile
     from delegation.unfinished import Outcome
@@ -61,12 +62,14 @@ async def resume_command(
         unreadable = journal.unreadable() if delegation_id is None else ()
         tell_unreadable(session, unreadable)
         if every:
-            return await _resume_all(session, profile, journal, wallet_source=wallet_source, rpc_url=rpc_url, yes=yes)
+            return await _resume_all(
+                session, profile, journal, unreadable, wallet_source=wallet_source, rpc_url=rpc_url, yes=yes
+            )
         delegation = _only_unfinished(session, journal) if delegation_id is None else journal.load(delegation_id)
     finally:
         journal.close()
     if delegation is None:
-        session.say(f"Nothing to resume: every {'other ' if unreadable else ''}delegation of the journal is finished.")
+        _say_nothing_to_resume(session, unreadable)
         if session.as_json:
             rows = [unreadable_document(row) for row in unreadable]
             session.print_document({"id": None, "station": "done", "unreadable": rows})
@@ -84,31 +87,43 @@ async def resume_command(
         return await carry_and_report(session, delegation, context)
 
 
+def _say_nothing_to_resume(session: Session, unreadable: Sequence[UnreadableRow]) -> None:
+    session.say(f"Nothing to resume: every {'other ' if unreadable else ''}delegation of the journal is finished.")
+
+
 async def _resume_all(
-    session: Session, profile: Profile, journal: Journal, *, wallet_source: str | None, rpc_url: str | None, yes: bool
+    session: Session,
+    profile: Profile,
+    journal: Journal,
+    unreadable: Sequence[UnreadableRow],
+    *,
+    wallet_source: str | None,
+    rpc_url: str | None,
+    yes: bool,
 ) -> int:
-    from delegation.cli.line import status_of, tell_outcome
+    from delegation.cli.line import open_owners_context, status_of, tell_outcome
+    from delegation.cli.listing import unreadable_document
     from delegation.unfinished import carry_all
 
     def open_for(d: Delegation) -> AbstractAsyncContextManager[Context]:
-        from delegation.cli.line import open_owners_context
-
         return open_owners_context(session, profile, d, wallet_source=wallet_source, rpc_url=rpc_url, yes=yes)
 
     def heard(outcome: Outcome) -> None:
         tell_outcome(session, outcome)
 
     outcomes = await carry_all(journal, open_for, heard=heard)
-    left = [outcome.delegation for outcome in outcomes if outcome.delegation.unfinished]
+    # Asked of the journal: what one of them found can have set another on its way again.
+    left = [d for d in journal.list() if d.unfinished]
     if session.as_json:
-        session.print_document({"outcomes": [_document(outcome) for outcome in outcomes], "left": len(left)})
-    elif not outcomes:
-        session.say("Nothing to resume: every delegation of the journal is finished.")
+        rows = [unreadable_document(row) for row in unreadable]
+        told = [_document(outcome) for outcome in outcomes]
+        session.print_document({"outcomes": told, "left": len(left), "unreadable": rows})
     if left:
-        session.insist(
-            f"{len(left)} of {len(outcomes)} are not finished; go on with: {session.command('resume', '--all')}"
-        )
+        again = session.command("resume", "--all")
+        session.insist(f"{len(left)} of {max(len(outcomes), len(left))} are not finished; go on with: {again}")
         return STOPPED_MIDWAY
+    if not outcomes:
+        _say_nothing_to_resume(session, unreadable)
     # The worst verdict of all: REFUTED before UNDETERMINED.
     statuses = {status_of(outcome.delegation) for outcome in outcomes}
     return min(statuses - {DONE}, default=DONE)

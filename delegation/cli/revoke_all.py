@@ -78,7 +78,6 @@ def _find_requests(
     chain_only: bool,
 ) -> list[DelegationRequest]:
     """Return a revocation of every allowance that the journal or the pins know of, for the wallets of the profile."""
-    from delegation.intents import find_in_force
     from delegation.journal import open_journal
     from delegation.models import DelegationRequest
     from delegation.pins import Pins
@@ -90,7 +89,8 @@ def _find_requests(
         pinned = Pins(journal, profile.gateway.base_url, profile.gateway.region).list_pinned()
     finally:
         journal.close()
-    granted = [d for d in (*find_in_force(delegations).values(), *delegations) if d.request.amount]
+    # What is still in force of it, and of the rest, is for the chain to say.
+    granted = [d for d in delegations if d.request.amount]
     known = {(d.request.network, d.request.currency, d.request.owner) for d in granted if d.in_flight or d.approved}
     for name, currency in pinned:
         family = profile.chain(name).family

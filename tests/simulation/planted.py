@@ -73,9 +73,9 @@ class _EarlySender:
 def _send_before_save() -> AbstractContextManager[None]:
     original = approval._authorise
 
-    async def authorise(d: Delegation, index: int, context: Context) -> Delegation:
+    async def authorise(d: Delegation, index: int, context: Context, *, watching: bool) -> Delegation:
         wallet = None if context.wallet is None else _EarlySender(context.wallet, context.node)
-        return await original(d, index, replace(context, wallet=wallet))
+        return await original(d, index, replace(context, wallet=wallet), watching=watching)
 
     return _swapped(approval, "_authorise", authorise)
 
