@@ -201,24 +201,33 @@ class SqlAlchemyDatabase:
 
     def get_version(self) -> int:
         """Return the version that the table names; 0 before there is one."""
+        with self._transaction() as connection:
+            rows = _run(connection, "SELECT version FROM journal_version", {}) if self._knows(connection) else ()
+        return int(rows[0][0]) if rows else 0
+
+    def _knows(self, connection: Connection) -> bool:
+        """Return whether there is the table of the version by now."""
         from sqlalchemy import inspect
 
-        with self._transaction() as connection:
-            self._has_version = self._has_version or inspect(connection).has_table("journal_version")
-            rows = _run(connection, "SELECT version FROM journal_version", {}) if self._has_version else ()
-        return int(rows[0][0]) if rows else 0
+        self._has_version = self._has_version or inspect(connection).has_table("journal_version")
+        return self._has_version
 
     def prepare(self) -> None:
         """Make the table of the version, in which version 0 can be locked."""
         if self.get_version() > 0:
             return
-        # PostgreSQL's IF NOT EXISTS does not hold against another process that makes the table at the same moment.
-        with suppress(NotUniqueError):
+        try:
             self.run(
                 "CREATE TABLE IF NOT EXISTS journal_version "
                 "(only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL)",
                 {},
             )
+        except (NotUniqueError, JournalError):
+            # PostgreSQL's IF NOT EXISTS does not hold against another process that makes the table at the same moment:
+            # it is told as a unique key that is there, or as a table that is, by how far that one is.
+            with self._transaction() as connection:
+                if not self._knows(connection):
+                    raise
         self.run("INSERT INTO journal_version VALUES (1, 0) ON CONFLICT (only_row) DO NOTHING", {})
 
     def advance(self, version: int, step: Step) -> None:
