@@ -1,7 +1,8 @@
 """What is claimed of a chain, and what checking it established: claims in, findings out.
 
-A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). Rules that
-are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
+A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). Each finding
+says what it rests on, its `Basis`, as far as the answers of one node tell; how many operators say the same is for whoever
+asked several. Rules that are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from chains.amounts import format_amount, is_unlimited
 from chains.types import BaseUnits, Block, Chain, Token
@@ -17,28 +18,70 @@ from chains.types import State as State
 
 Verdict: TypeAlias = Literal["VERIFIED", "REFUTED", "UNDETERMINED"]
 
+FindingVerdict: TypeAlias = Literal["VERIFIED", "REFUTED", "UNDETERMINED", "NOTED"]
+"""What one finding says. NOTED stands outside the verdict: worth knowing, and neither a yes nor a no."""
+
+About: TypeAlias = Literal["claim", "present"]
+"""What a finding is about: the claim at its own block, or what is so now."""
+
 Method: TypeAlias = Literal["direct", "logs", "instruction"]
 """How the approval was made: `direct` is the owner's own transaction that calls `approve` and nothing else; `logs` is
 any other way, established from the token's log and the state after it; `instruction` is an SPL Token instruction."""
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What a finding rests on: the word of whoever answered, or proofs under the hashes of `blocks`, or nobody.
+
+    | basis | what it takes to be wrong |
+    |---|---|
+    | `NEEDS_NOBODY` | a broken signature scheme: the bytes themselves show it |
+    | `proved_under(block)` | that the block is none of the chain |
+    | `NODES_WORD` | that the node lies or errs |
+
+    What rests on several things rests on the weakest of them: `one & other`.
+    """
+
+    word: bool = False
+    blocks: tuple[str, ...] = ()
+
+    def __and__(self, other: Basis) -> Basis:
+        return Basis(self.word or other.word, tuple(dict.fromkeys(self.blocks + other.blocks)))
+
+
+NEEDS_NOBODY: Final = Basis()
+NODES_WORD: Final = Basis(word=True)
+
+
+def proved_under(*blocks: Block) -> Basis:
+    """Return the basis of what Merkle proofs show under the hashes of these blocks."""
+    return Basis(blocks=tuple(block.hash for block in blocks))
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked, named by its rule: what was expected, what was found, and what follows."""
+    """One thing that was checked, named by its rule: what was expected, what was found, and what follows.
+
+    `found` holds the raw value that was read, so that it can be compared with what other nodes say, and `message` only
+    what follows from it: two honest nodes say the same words. Why something could not be read, in a node's own words,
+    belongs into an UNDETERMINED or NOTED finding.
+    """
 
     rule: str
-    verdict: Verdict
+    verdict: FindingVerdict
     message: str
     expected: str | None = None
     found: str | None = None
+    basis: Basis = NODES_WORD
+    about: About = "claim"
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
-    """Return what findings amount to: one REFUTED refutes, else one UNDETERMINED leaves it open.
+    """Return what findings amount to: one REFUTED refutes, else one UNDETERMINED leaves it open; NOTED does nothing.
 
-    Raises `ValueError` for no findings at all: nothing checked is not VERIFIED.
+    Raises `ValueError` where nothing was checked: that is not VERIFIED.
     """
-    verdicts = {finding.verdict for finding in findings}
+    verdicts = {finding.verdict for finding in findings} - {"NOTED"}
     if not verdicts:
         raise ValueError("a verdict needs at least one finding")
     if "REFUTED" in verdicts:
@@ -51,9 +94,10 @@ class ApprovalClaim:
     """What is said of an approval: by `transaction`, `owner` let `spender` have `amount` base units of `token`.
 
     `transaction` is a hash (0x and lower-case hex) or a base58 signature; addresses are in their canonical spelling. An
-    `amount` from the family's unlimited threshold on claims "unlimited". `raw` are the signed bytes (0x hex or base64)
-    where they are known, and `block` the block that is said to have held the transaction: with these it can be told
-    what became of a transaction that the chain does not hold.
+    `amount` from the family's unlimited threshold on claims "unlimited". `token_pinned` says that whoever asks has the
+    token with its decimals pinned, so that nobody needs to be asked for them. `raw` are the signed bytes (0x hex or
+    base64) where they are known, and `block` the block that is said to have held the transaction: with these it can be
+    told what became of a transaction that the chain does not hold.
     """
 
     chain: Chain
@@ -62,6 +106,7 @@ class ApprovalClaim:
     owner: str
     spender: str
     amount: BaseUnits
+    token_pinned: bool = False
     raw: str | None = None
     block: Block | None = None
 

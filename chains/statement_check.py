@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from chains.claims import Expectations, Finding, OwnershipClaim
+from chains.claims import NEEDS_NOBODY, Expectations, Finding, OwnershipClaim
 from chains.errors import InputError, InvalidStatementError
 from chains.ownership import Blockchain, Statement, parse_statement, parse_time
 
@@ -31,7 +31,7 @@ def check_statement(claim: OwnershipClaim, owner: str) -> tuple[tuple[Finding, .
     try:
         statement = parse_statement(claim.message)
     except InvalidStatementError as error:
-        return (Finding("statement", "REFUTED", error.message),), _not_checked(expected)
+        return (Finding("statement", "REFUTED", error.message, basis=NEEDS_NOBODY),), _not_checked(expected)
     findings = (
         _equal("statement", f"for an account of {blockchain}", blockchain, statement.blockchain),
         _equal("version", "in the version there is", "1", statement.version),
@@ -70,8 +70,8 @@ def _subject(expected: Expectations, statement: Statement) -> list[Finding]:
 
 def _equal(rule: str, what: str, expected: str, found: str) -> Finding:
     if expected == found:
-        return Finding(rule, "VERIFIED", f"The statement is one {what}.", expected, found)
-    return Finding(rule, "REFUTED", f"The statement is not one {what}.", expected, found)
+        return Finding(rule, "VERIFIED", f"The statement is one {what}.", expected, found, NEEDS_NOBODY)
+    return Finding(rule, "REFUTED", f"The statement is not one {what}.", expected, found, NEEDS_NOBODY)
 
 
 def _time(expected: Expectations, statement: Statement) -> Finding:
@@ -95,6 +95,7 @@ def _time(expected: Expectations, statement: Statement) -> Finding:
         if parse_time(statement.expiration_time) <= at:
             wrong.append("it has expired")
     if wrong:
-        return Finding("time", "REFUTED", f"It is not valid at {moment}: {' and '.join(wrong)}.", moment, found)
+        message = f"It is not valid at {moment}: {' and '.join(wrong)}."
+        return Finding("time", "REFUTED", message, moment, found, NEEDS_NOBODY)
     message = f"It is valid at {moment}; the signer's clock may be up to {ahead} ahead."
-    return Finding("time", "VERIFIED", message, moment, found)
+    return Finding("time", "VERIFIED", message, moment, found, NEEDS_NOBODY)

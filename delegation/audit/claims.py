@@ -97,6 +97,7 @@ def approval_claim(approval: ClaimedApproval) -> ApprovalClaim:
         owner=approval.owner,
         spender=approval.spender,
         amount=approval.amount,
+        token_pinned=approval.asset_from == "pinned",
         raw=approval.raw,
         block=approval.block,
     )
