@@ -1,8 +1,8 @@
 """What is claimed of a chain, and what checking it established: claims in, findings out.
 
 A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). Each finding
-says what it rests on, its `Basis`, as far as the answers of one node tell; how many operators say the same is for whoever
-asked several. Rules that are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
+says what it rests on, its `Basis`, as far as the answers of one node tell; how many operators say the same is for
+whoever asked several. Rules that are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from chains.types import Token
 from delegation import Claim, ClaimedApproval, Policy, utc_now, verify_evidence
 from delegation.audit.evidence import write_evidence
 from delegation.audit.nodes import Endpoint, NodeResult
-from delegation.audit.quorum import make_report
+from delegation.audit.verdict import make_report
 
 OWNER = Account.from_key("0x" + "11" * 32)
 SPENDER = "0x9dd23A4a0845f10d65D293776B792af1131c7B30"

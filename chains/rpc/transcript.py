@@ -12,21 +12,25 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from chains.errors import NodeUnreachableError
+from chains.errors import NodeError, NodeUnreachableError, RpcError
 from chains.rpc import Listener, Params, Rpc, decode_answer, read_result
 
 _T = TypeVar("_T")
+
+# The code for errors that have none of their own (JSON-RPC 2.0, section 5.1).
+_NOT_RECORDED: Final = -32000
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question to a node, its params as JSON text, and the body of the answer; None where none could be read."""
+    """One question to a node, its params as JSON text, and the body of the answer; where there is none, `problem`."""
 
     method: str
     params: str
     body: str | None
+    problem: str | None = None
 
 
 class RecordingRpc:
@@ -50,9 +54,10 @@ class RecordingRpc:
         kept = len(self.exchanges)
         try:
             return await self._inner.request(method, params)
-        finally:
+        except NodeError as error:
             if len(self.exchanges) == kept:
-                self.exchanges.append(Exchange(method, question(params), None))
+                self.exchanges.append(Exchange(method, question(params), None, error.message))
+            raise
 
     def _keep(self, method: str, params: Params, body: str) -> None:
         if any(secret in body for secret in self._secrets):
@@ -74,21 +79,27 @@ class ReplayRpc:
     def __init__(self, exchanges: Iterable[Exchange]) -> None:
         self.calls = 0
         self.listener: Listener | None = None
-        self._answers: dict[tuple[str, str], deque[str | None]] = defaultdict(deque)
+        self._answers: dict[tuple[str, str], deque[Exchange]] = defaultdict(deque)
         for exchange in exchanges:
-            self._answers[exchange.method, exchange.params].append(exchange.body)
+            self._answers[exchange.method, exchange.params].append(exchange)
 
     async def request(self, method: str, params: Params = ()) -> Any:
-        """Return the `result` of a call as it was; raise `RpcError` as it was, else `NodeUnreachableError`."""
+        """Return the `result` of a call as it was; raise `RpcError` as it was, else `NodeUnreachableError`.
+
+        What was never asked is an `RpcError`, as of a node that does not serve it: it takes proofs away and gives none.
+        """
         self.calls += 1
         answers = self._answers.get((method, question(params)))
-        body = answers.popleft() if answers else None
-        if body is None:
-            raise NodeUnreachableError(f"The evidence holds no answer of the node for {method}.")
+        if not answers:
+            raise RpcError(f"What was recorded holds no answer of the node for {method}.", code=_NOT_RECORDED)
+        exchange = answers.popleft()
+        if exchange.body is None:
+            problem = exchange.problem or f"What was recorded holds no answer of the node for {method}."
+            raise NodeUnreachableError(problem)
         try:
-            answer = decode_answer(body)
+            answer = decode_answer(exchange.body)
         except ValueError as error:
-            raise NodeUnreachableError(f"What the evidence holds for {method} is no JSON-RPC answer.") from error
+            raise NodeUnreachableError(f"What was recorded for {method} is no JSON-RPC answer.") from error
         return read_result(method, answer)
 
     async def aclose(self) -> None:

@@ -5,10 +5,11 @@ received, the exhibits that follow from these, the report, a SHA-256 of each bod
 itself with an empty `digest`. A reader trusts none of the conclusions: it checks the hashes, runs the same checks over
 the recorded answers and compares.
 
-A file is evidence for years, so every format that was ever written stays readable. Whoever changes what is written
-raises `FORMAT` and adds to `_UPGRADES` the step from the format before; steps change what was parsed, after the hashes
-were checked over the bytes as they are. What nodes are asked must not change within a format: a recorded transcript
-answers no other questions.
+A file is evidence for years, so every format that was ever written stays readable. Whoever changes what is written,
+what nodes are asked or a word of a report raises `VERSION` and adds to `_UPGRADES` the step from the format before;
+steps change what was parsed, after the hashes were checked. Within one format number the whole report of a file must
+follow again. Of a file of an earlier one the report is made anew, by the rules of today: what these ask and the file
+does not hold is as if the node did not serve it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from chains.rpc.transcript import Exchange
 from delegation.audit.claims import Claim, claimed_chain
 from delegation.audit.nodes import Endpoint, NodeResult, replay_nodes
 from delegation.audit.policy import Policy, operator_of
-from delegation.audit.quorum import make_report
 from delegation.audit.report import Report
+from delegation.audit.verdict import add_findings, make_report
 from delegation.models import Frozen
 
-VERSION: Final = 2
+VERSION: Final = 3
 FORMAT: Final = f"delegation-evidence/{VERSION}"
 _FORMAT: Final = re.compile(r"delegation-evidence/([1-9][0-9]{0,3})", re.ASCII)
 
@@ -42,25 +43,27 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_
 
 
 class RecordedExchange(Frozen):
-    """One question and the body of its answer; `body` is None where none could be read."""
+    """One question and the body of its answer; `body` is None, and `problem` says why, where none could be read."""
 
     method: str
     params: str
     body: str | None
+    problem: str | None = None
 
 
 class RecordedEndpoint(Frozen):
-    """One node, and what it was asked in the order of asking."""
+    """One node, and what it was asked in the order of asking; `silent` says why nothing of it counts, where so."""
 
     url: str
     operator: str
+    silent: str | None = None
     exchanges: tuple[RecordedExchange, ...]
 
 
 class Evidence(Frozen):
     """The content of an evidence file; `exhibits` are those of the nodes whose result counts, by their URL."""
 
-    format: Literal["delegation-evidence/2"]
+    format: Literal["delegation-evidence/3"]
     claim: Claim
     policy: Policy
     endpoints: tuple[RecordedEndpoint, ...]
@@ -88,8 +91,10 @@ def write_evidence(claim: Claim, policy: Policy, results: Sequence[NodeResult], 
         RecordedEndpoint(
             url=result.endpoint.url,
             operator=result.endpoint.operator,
+            silent=result.endpoint.silent,
             exchanges=tuple(
-                RecordedExchange(method=one.method, params=one.params, body=one.body) for one in result.exchanges
+                RecordedExchange(method=one.method, params=one.params, body=one.body, problem=one.problem)
+                for one in result.exchanges
             ),
         )
         for result in results
@@ -110,19 +115,20 @@ def write_evidence(claim: Claim, policy: Policy, results: Sequence[NodeResult], 
 def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Report:
     """Return the report that follows from an evidence file, with no network at all.
 
-    A file that was altered is REFUTED, one that cannot be read UNDETERMINED; nothing is raised for its content.
+    A file that was altered is REFUTED, one that cannot be read UNDETERMINED; nothing is raised for its content. Who the
+    operators are, and that they answered so, is the file's own word: T2 means "if these block hashes are real".
     `trusted_blocks` are hashes of blocks that you have authenticated elsewhere; those that the file names are its
     writer's, and count for nothing.
     """
-    evidence, problem = _read(file)
+    evidence, version, findings = _read(file)
     if evidence is None:
-        return _rejected(problem)
+        return _rejected(findings)
     claim = evidence.claim
     policy = evidence.policy.model_copy(update={"trusted_blocks": tuple(trusted_blocks)})
     recorded = [
         (
-            Endpoint(endpoint.url, operator_of(endpoint.url)),
-            tuple(Exchange(one.method, one.params, one.body) for one in endpoint.exchanges),
+            Endpoint(endpoint.url, operator_of(endpoint.url), endpoint.silent),
+            tuple(Exchange(one.method, one.params, one.body, one.problem) for one in endpoint.exchanges),
         )
         for endpoint in evidence.endpoints
     ]
@@ -130,38 +136,51 @@ def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Repor
         claimed_chain(claim.approval)
         results = replay_nodes(claim, recorded, policy)
     except ToolkitError as error:
-        return _rejected(Finding("evidence", "UNDETERMINED", f"The claim cannot be checked: {error.message}"))
-    report = make_report(claim, policy, results, now=evidence.report.checked_at)
-    differing = _differences(evidence, report, results, same_policy=policy == evidence.policy)
-    if not differing:
-        return report
-    finding = Finding(
-        "evidence",
-        "REFUTED",
-        f"What the file concludes does not follow from the answers that it holds: {', '.join(differing)} differ.",
-    )
-    return report.model_copy(update={"verdict": "REFUTED", "findings": (*report.findings, finding)})
+        return _rejected([Finding("evidence", "UNDETERMINED", f"The claim cannot be checked: {error.message}")])
+    now = evidence.report.checked_at
+    report = make_report(claim, policy, results, now=now, from_file=True)
+    if version < VERSION:
+        findings.append(_made_anew(version))
+    elif differing := _differences(evidence, make_report(claim, evidence.policy, results, now=now), results):
+        findings.append(
+            Finding(
+                "evidence",
+                "REFUTED",
+                "What the file concludes does not follow from the answers that it holds: "
+                f"{', '.join(differing)} differ.",
+            )
+        )
+    return add_findings(report, findings)
 
 
-def _differences(evidence: Evidence, report: Report, results: Sequence[NodeResult], *, same_policy: bool) -> list[str]:
-    """Return the names of what the file concludes and its answers do not bear out."""
-    names = ["method", "via", "state", "amounts", "blocked", "block", "included", "finality", "ownership"]
-    # Under a policy of the reader's own, verdict and tier may rightly be others.
-    names += ["verdict", "tier"] if same_policy else []
-    differing = [name for name in names if getattr(evidence.report, name) != getattr(report, name)]
-    exhibits = _exhibits(results)
-    if evidence.exhibits != exhibits and _canonical(evidence.exhibits) != _canonical(exhibits):
+def _differences(evidence: Evidence, report: Report, results: Sequence[NodeResult]) -> list[str]:
+    """Return the names of what the file concludes and its answers, under the file's own policy, do not bear out."""
+    names = [name for name in Report.model_fields if name not in {"checked_at", "software"}]
+    written, ours = (each.model_dump(mode="json") for each in (evidence.report, report))
+    differing = [name for name in names if written[name] != ours[name]]
+    if _canonical(evidence.exhibits) != _canonical(_exhibits(results)):
         differing.append("exhibits")
     return differing
 
 
-def _read(file: bytes) -> tuple[Evidence | None, Finding]:
-    """Return the content of a file whose hashes are right, or None and what is wrong with it."""
+def _made_anew(version: int) -> Finding:
+    message = (
+        f"The file has format {version}, of an earlier version of this software: its own report is not compared, and "
+        "this one is made anew from the answers that it holds, by the rules of today."
+    )
+    return Finding("evidence", "NOTED", message)
+
+
+def _read(file: bytes) -> tuple[Evidence | None, int, list[Finding]]:
+    """Return the content of a file whose hashes are right, its format's number and what there is to say of it.
+
+    None, and what is wrong with it, where they are not or it cannot be read.
+    """
     try:
         content = decode_json(file)
         version = _version(content)
         if version > VERSION:
-            return None, _unreadable(
+            return _unreadable(
                 f"This evidence file has format {version}, and this software reads formats up to {VERSION}: whether it "
                 "verifies is not known. Upgrade the software, and verify the file again."
             )
@@ -169,13 +188,13 @@ def _read(file: bytes) -> tuple[Evidence | None, Finding]:
         evidence = Evidence.model_validate(_upgrade(content, version))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors(include_url=False, include_input=False)[0]["loc"])
-        return None, _unreadable(f"This is no evidence file of a format that is known: {where or 'all'}.")
+        return _unreadable(f"This is no evidence file of a format that is known: {where or 'all'}.")
     except ValueError as error:
-        return None, _unreadable(f"This cannot be read as an evidence file: {error}.")
-    if integrity.verdict == "VERIFIED" and _manifest(evidence.endpoints) != evidence.manifest:
+        return _unreadable(f"This cannot be read as an evidence file: {error}.")
+    if integrity.verdict != "REFUTED" and _manifest(evidence.endpoints) != evidence.manifest:
         message = "An answer in the file is not the one that its manifest names."
         integrity = Finding("integrity", "REFUTED", message)
-    return evidence if integrity.verdict == "VERIFIED" else None, integrity
+    return None if integrity.verdict == "REFUTED" else evidence, version, [integrity]
 
 
 def _version(content: Any) -> int:
@@ -188,15 +207,21 @@ def _version(content: Any) -> int:
 
 
 def _check_digest(content: dict[str, Any], file: bytes) -> Finding:
-    """Return whether the bytes of a file are those that were written; raises `ValueError` if it has no digest."""
+    """Return whether the content of a file is what was written; raises `ValueError` if it has no digest.
+
+    It is compared in its canonical form: spaces and the order of members say nothing.
+    """
     digest = content.get("digest")
     if not isinstance(digest, str):
         raise ValueError("it has no digest")
-    unsealed = _sha256(file.replace(b'"digest":' + json.dumps(digest).encode(), b'"digest":""', 1))
-    if _canonical(content) == file and unsealed == digest:
-        return Finding("integrity", "VERIFIED", "The file is as it was written.")
-    message = "The file is not as it was written: its content and its digest do not fit."
-    return Finding("integrity", "REFUTED", message, expected=digest, found=unsealed)
+    computed = _sha256(_canonical({**content, "digest": ""}))
+    if computed != digest:
+        message = "The file is not as it was written: its content and its digest do not fit."
+        return Finding("integrity", "REFUTED", message, expected=digest, found=computed)
+    if _canonical(content) != file:
+        message = "The content of the file is as it was written, but the file was reformatted: its bytes are others."
+        return Finding("integrity", "NOTED", message)
+    return Finding("integrity", "NOTED", "The file is as it was written.")
 
 
 def _upgrade(content: dict[str, Any], version: int) -> dict[str, Any]:
@@ -234,8 +259,14 @@ def _policy_of_1(claim: dict[str, Any]) -> dict[str, Any]:
     return {"quorum": 1} | (_part(claim, "terms") if "terms" in claim else {})
 
 
+def _findings_with_basis(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 to 3: findings of a report say what they rest on, which an old report did not; it is made anew."""
+    report = _part(content, "report") | {"format": "delegation-report/3"}
+    return content | {"format": "delegation-evidence/3", "report": report}
+
+
 # The first leads from format 1 to 2, and so on; the last one to `VERSION`.
-_UPGRADES: Final[tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]] = (_policy_apart,)
+_UPGRADES: Final[tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]] = (_policy_apart, _findings_with_basis)
 
 
 def _part(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -258,12 +289,13 @@ def _without(content: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != name}
 
 
-def _unreadable(message: str) -> Finding:
-    return Finding("evidence", "UNDETERMINED", message)
+def _unreadable(message: str) -> tuple[None, int, list[Finding]]:
+    return None, 0, [Finding("evidence", "UNDETERMINED", message)]
 
 
-def _rejected(finding: Finding) -> Report:
-    return Report(verdict=finding.verdict, findings=(finding,), checked_at=datetime.now(UTC))
+def _rejected(findings: Sequence[Finding]) -> Report:
+    empty = Report(verdict="UNDETERMINED", findings=(), checked_at=datetime.now(UTC))
+    return add_findings(empty, findings)
 
 
 def _exhibits(results: Sequence[NodeResult]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ answers: whatever is added here must ask its questions through the `Rpc` that is
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from chains.claims import ApprovalCheck, Finding, OwnershipCheck, OwnershipClaim, verdict_of
+from chains.claims import ApprovalCheck, Finding, OwnershipCheck, OwnershipClaim
 from chains.errors import ContradictionError, NodeError, WrongChainError
 from chains.family import check_approval, check_ownership, get_head, open_rpc
 from chains.http import redact_url, url_secrets
@@ -28,14 +27,17 @@ _T = TypeVar("_T")
 
 # Seconds for all the answers of one node: some thirty, and more where much has happened since.
 _PATIENCE: Final = 180.0
+_TOO_SLOW: Final = NodeError(f"It did not answer everything within {_PATIENCE:g} seconds.", hint="Name another node.")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One node: its URL as it may be shown, and who operates it."""
+    """One node: its URL as it may be shown, who operates it, and where it took too long for anything that it said to
+    count, that."""
 
     url: str
     operator: str
+    silent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +56,7 @@ class NodeResult:
         found = () if self.approval is None else self.approval.findings
         if self.ownership is None:
             return found
-        return found + tuple(
-            Finding(f"ownership-{own.rule}", own.verdict, own.message, own.expected, own.found)
-            for own in self.ownership.findings
-        )
-
-    @property
-    def undetermined(self) -> bool:
-        """Whether this node could not tell."""
-        return self.approval is None or verdict_of(self.approval.findings) == "UNDETERMINED"
-
-    @property
-    def values(self) -> str:
-        """The raw values that honest nodes agree on, with the verdict that they lead to, as text that can be compared.
-
-        The verdict is a part of it: a node may falsify what no raw value tells, such as whether a transaction failed.
-        """
-        facts: dict[str, str] = {}
-        if self.approval is not None:
-            authorised = str(self.approval.amounts.authorised)
-            facts = {**self.approval.facts, "verdict": verdict_of(self.findings), "authorised": authorised}
-        if self.ownership is not None:
-            facts |= {f"ownership-{name}": value for name, value in self.ownership.facts.items()}
-        return json.dumps(facts, sort_keys=True)
+        return found + tuple(replace(own, rule=f"ownership-{own.rule}") for own in self.ownership.findings)
 
 
 async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[NodeResult, ...]:
@@ -92,9 +72,9 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
     chain = claimed_chain(claim.approval)
     endpoints = [Endpoint(redact_url(url) if "://" in url else url, operator_of(url)) for url in urls]
     rpcs = [RecordingRpc(open_rpc(chain, url), secrets=url_secrets(url)) for url in urls]
-    slow = (None, None, _too_slow().message)
+    slow = (None, None, _TOO_SLOW.message)
     try:
-        heads = await asyncio.gather(*(_in_time(_ask_head(claim, rpc, policy), _too_slow()) for rpc in rpcs))
+        heads = await asyncio.gather(*(_in_time(_ask_head(claim, rpc, policy), _TOO_SLOW) for rpc in rpcs))
         for head in heads:
             if isinstance(head, WrongChainError):
                 raise head
@@ -107,10 +87,12 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
     finally:
         for rpc in rpcs:
             await rpc.aclose()
-    return tuple(
-        NodeResult(endpoint, tuple(rpc.exchanges[: start if answer is slow else None]), *answer)
-        for endpoint, rpc, start, answer in zip(endpoints, rpcs, begun, answers, strict=True)
-    )
+    results = []
+    for endpoint, rpc, start, head, answer in zip(endpoints, rpcs, begun, heads, answers, strict=True):
+        if head is _TOO_SLOW or answer is slow:
+            endpoint = replace(endpoint, silent=_TOO_SLOW.message)
+        results.append(NodeResult(endpoint, tuple(rpc.exchanges[: start if answer is slow else None]), *answer))
+    return tuple(results)
 
 
 async def ask_about_statement(claim: OwnershipClaim, rpc_url: str | None) -> OwnershipCheck:
@@ -137,7 +119,9 @@ def replay_nodes(
     heads = [run_offline(_ask_head(claim, rpc, policy)) for rpc in rpcs]
     at = _common_head(policy, [endpoint for endpoint, _ in recorded], heads)
     return tuple(
-        NodeResult(endpoint, exchanges, *run_offline(_ask(claim, rpc, head, at)))
+        NodeResult(endpoint, exchanges, problem=endpoint.silent)
+        if endpoint.silent is not None
+        else NodeResult(endpoint, exchanges, *run_offline(_ask(claim, rpc, head, at)))
         for (endpoint, exchanges), rpc, head in zip(recorded, rpcs, heads, strict=True)
     )
 
@@ -148,10 +132,6 @@ async def _in_time(asking: Coroutine[Any, Any, _T], otherwise: _T) -> _T:
         return await asyncio.wait_for(asking, _PATIENCE)
     except TimeoutError:
         return otherwise
-
-
-def _too_slow() -> NodeError:
-    return NodeError(f"It did not answer everything within {_PATIENCE:g} seconds.", hint="Name another node.")
 
 
 async def _ask_head(claim: Claim, rpc: Rpc, policy: Policy) -> Block | NodeError | WrongChainError:

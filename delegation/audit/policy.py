@@ -6,8 +6,9 @@ A claim says what is so; a policy is its reader's own. Nothing that a claim hold
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -15,6 +16,9 @@ from pydantic import Field
 from delegation.models import Frozen
 
 Tier: TypeAlias = Literal["T0", "T1", "T2", "T3"]
+
+
+_LOOPBACK: Final = "127.0.0.1"
 
 
 class Policy(Frozen):
@@ -51,7 +55,25 @@ def operator_of(url: str) -> str:
         return url
     if host is None:
         return url
+    labels = host.lower().rstrip(".").split(".")
+    # All names under `localhost` are this machine (RFC 6761 section 6.3), whichever of its two addresses they mean.
+    if labels[-1] == "localhost" or host == "::1":
+        return _LOOPBACK
+    return _address_of(".".join(labels)) or ".".join(labels[-2:])
+
+
+def _address_of(host: str) -> str | None:
+    """Return an IP address in its one spelling, None where a host is a name.
+
+    Resolvers take `127.1`, `2130706433` and `0x7f.1` for 127.0.0.1 (inet_aton), and an IPv4 address mapped into IPv6
+    (RFC 4291 section 2.5.5.2) is the same host.
+    """
     try:
-        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return ".".join(host.rstrip(".").lower().split(".")[-2:])
+        try:
+            return str(ipaddress.IPv4Address(socket.inet_aton(host)))
+        except (OSError, UnicodeError):
+            return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

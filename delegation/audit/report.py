@@ -7,33 +7,43 @@ from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from chains.claims import Amounts, Finding, Method, State, Verdict, show_amount
+from chains.claims import About, Amounts, FindingVerdict, Method, State, Verdict, show_amount
 from chains.types import Block
 from delegation.audit.claims import Claim, approval_claim
 from delegation.audit.policy import Policy, Tier
 from delegation.models import Frozen
 
-_FROM_A_FILE: Final = (
-    "If you read this from a file, that these nodes gave these answers is the word of whoever made the file."
-)
-
 TIER_MEANINGS: Final[dict[Tier, str]] = {
-    "T0": f"This rests on the word of one operator of nodes. {_FROM_A_FILE}",
-    "T1": "Operators of nodes that are independent of each other say the same; nothing of it is proved. "
-    f"{_FROM_A_FILE}",
-    "T2": "That the transaction is in the chain and what the chain allows are proved under block hashes; these hashes "
-    f"themselves rest on the nodes that were asked. {_FROM_A_FILE}",
-    "T3": "That the transaction is in the chain and what the chain allows are proved under block hashes that you have "
-    "named as authentic.",
+    "T0": "Some of it rests on the word of one operator of nodes, or is proved under a block that only one gave.",
+    "T1": "Some of it rests on the word of several operators of nodes, who say the same; the rest is proved.",
+    "T2": "All of it is proved under block hashes that a quorum of operators agrees on, or needs nobody.",
+    "T3": "All of it is proved under block hashes that you have named as authentic, or needs nobody: the signed bytes "
+    "show it.",
 }
+"""What the tier of a verdict says: the weakest of what it rests on."""
+
+_IN_A_FILE: Final[dict[Tier, str]] = {
+    "T0": " You read this from a file: who that operator is, and that it answered so, is the file's own word.",
+    "T1": " You read this from a file: who these operators are, and that they answered so, is the file's own word.",
+    "T2": " You read this from a file, so that it holds if these block hashes are real: compare them with a source "
+    "that you trust, and name them as trusted.",
+    "T3": "",
+}
+
+
+def tier_meaning(tier: Tier, *, from_file: bool) -> str:
+    """Return what a tier says in words, of answers that were just given or were recorded by whoever made a file."""
+    return TIER_MEANINGS[tier] + (_IN_A_FILE[tier] if from_file else "")
+
 
 FINALITY_MEANINGS: Final[dict[str, str]] = {
     "included": "The transaction is in a block that can still be replaced.",
     "safe": "The transaction is in a block that would be replaced only if a large part of the validators, or of a "
     "rollup's data on Ethereum, failed.",
-    "finalized": "The transaction is in a block that cannot be replaced any more.",
-    "soft": "Linea's sequencer, one operator, has put the transaction into a block; nothing on Ethereum holds it yet.",
-    "hard": "The transaction is in a Linea block that is proved on Ethereum, in a block of Ethereum that is final.",
+    "finalized": "The nodes call the block finalized, one that cannot be replaced any more.",
+    "soft": "Linea's sequencer, one operator, has put the transaction into a block; no node says that Ethereum has it.",
+    "hard": "The nodes call the block finalized, which on Linea is one whose proof Ethereum has accepted; Ethereum was "
+    "not asked.",
     "processed": "One node has executed the transaction; it can still vanish.",
     "confirmed": "Two thirds of the stake have voted for the slot of the transaction; it is not rooted yet.",
 }
@@ -60,6 +70,23 @@ class EndpointReport(Frozen):
     message: str | None = None
 
 
+class ReportedFinding(Frozen):
+    """One thing that was checked, and what it rests on: `tier` is None where it is neither a yes nor a no.
+
+    What is `about` the present counts for the verdict only where an approval that still stands was asked for; NOTED
+    stands outside it.
+    """
+
+    rule: str
+    verdict: FindingVerdict
+    message: str
+    expected: str | None = None
+    found: str | None = None
+    about: About = "claim"
+    tier: Tier | None = None
+    basis: str = ""
+
+
 class OwnershipReport(Frozen):
     """How ownership was established; the fields are those of `chains.claims.OwnershipCheck`."""
 
@@ -76,18 +103,20 @@ class Report(Frozen):
     The `quorum` of the policy is the number of operators that had to agree. A statement that was checked alone has
     neither claim nor policy.
 
-    `block` is the block (slot) whose state counts as now, `included` that of the transaction. Amounts are base units;
-    None where unknown. `state` says what has become of the approval since; the verdict is about the claim itself.
+    `block` is the block (slot) whose state counts as now, `included` that of the transaction. Amounts are base units.
+    `state` says what has become of the approval since; the verdict is about the claim itself. `tier` is that of the
+    weakest finding that a VERIFIED rests on, or of the strongest that refutes. What the operators that had to agree do
+    not say alike is None, and its finding tells what each of them says.
     """
 
-    format: Literal["delegation-report/2"] = "delegation-report/2"
+    format: Literal["delegation-report/3"] = "delegation-report/3"
     verdict: Verdict
     claim: Claim | None = None
     policy: Policy | None = None
     method: Method | None = None
     via: str | None = None
     state: State | None = None
-    findings: tuple[Finding, ...]
+    findings: tuple[ReportedFinding, ...]
     amounts: Amounts = Amounts()
     blocked: tuple[str, ...] = ()
     block: Block | None = None
@@ -126,9 +155,7 @@ def software_versions() -> dict[str, str]:
 
 def describe_report(report: Report) -> list[tuple[str, str]]:
     """Return a report as (label, words), each rule that was checked on a line of its own."""
-    lines = [
-        (finding.rule, f"{finding.verdict}: {finding.message}{_difference(finding)}") for finding in report.findings
-    ]
+    lines = [(finding.rule, _describe_finding(finding)) for finding in report.findings]
     lines += _describe_approval(report)
     if report.finality is not None:
         lines.append(("finality", f"{report.finality}: {report.finality_meaning}"))
@@ -173,10 +200,14 @@ def _describe_approval(report: Report) -> list[tuple[str, str]]:
     return lines
 
 
-def _difference(finding: Finding) -> str:
-    if finding.verdict == "VERIFIED" or (finding.expected is None and finding.found is None):
-        return ""
-    return f" Expected {finding.expected}, found {finding.found}."
+def _describe_finding(finding: ReportedFinding) -> str:
+    """Return a finding in words: what it says, where it differs from what was claimed, and what it rests on."""
+    words = [f"{finding.verdict}: {finding.message}"]
+    if finding.verdict in {"REFUTED", "UNDETERMINED"} and (finding.expected, finding.found) != (None, None):
+        words.append(f"Expected {finding.expected}, found {finding.found}.")
+    if finding.tier is not None:
+        words.append(f"[{finding.tier}: {finding.basis}]")
+    return " ".join(words)
 
 
 def _block(block: Block) -> str:

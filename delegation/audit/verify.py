@@ -17,8 +17,8 @@ from delegation.audit.claims import Claim
 from delegation.audit.evidence import write_evidence
 from delegation.audit.nodes import ask_about_statement, ask_nodes
 from delegation.audit.policy import Policy
-from delegation.audit.quorum import make_report, statement_report
 from delegation.audit.report import Report
+from delegation.audit.verdict import make_report, statement_report
 from delegation.models import utc_now
 
 _DEFAULT: Final = Policy()
@@ -53,8 +53,8 @@ async def verify_statement(
 ) -> Report:
     """Check an ownership statement alone and return what was found.
 
-    Only the signatures of contract wallets need a `node`, the URL of one. Without it those of a shape that no plain key
-    has are UNDETERMINED, and all others that are not the owner's own are REFUTED, which holds for plain keys alone.
+    Only the signatures of contract wallets need a `node`, the URL of one. Without it whatever is not the signature of
+    the owner's own key is UNDETERMINED.
     Raises `WrongChainError` if it is a node of another chain, and `NodeError` if it does not answer.
     """
     return statement_report(await ask_about_statement(claim, node), now=now())
