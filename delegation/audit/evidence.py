@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -29,7 +30,7 @@ from chains.json_text import decode_json
 from chains.rpc.transcript import Exchange
 from delegation.audit.claims import Claim, claimed_chain
 from delegation.audit.nodes import Endpoint, NodeResult, replay_nodes
-from delegation.audit.policy import Policy, operator_of
+from delegation.audit.policy import Policy, Tier, operator_of
 from delegation.audit.report import Report
 from delegation.audit.verdict import add_findings, make_report
 from delegation.models import Frozen
@@ -112,19 +113,27 @@ def write_evidence(claim: Claim, policy: Policy, results: Sequence[NodeResult], 
     return _canonical({**content, "digest": _sha256(_canonical(content))})
 
 
-def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Report:
+def verify_evidence(
+    file: bytes, *, trusted_blocks: Sequence[str] = (), least_tier: Tier = "T0", active: bool = False
+) -> Report:
     """Return the report that follows from an evidence file, with no network at all.
 
     A file that was altered is REFUTED, one that cannot be read UNDETERMINED; nothing is raised for its content. Who the
     operators are, and that they answered so, is the file's own word: T2 means "if these block hashes are real".
     `trusted_blocks` are hashes of blocks that you have authenticated elsewhere; those that the file names are its
-    writer's, and count for nothing.
+    writer's, and count for nothing. `least_tier` and `active` are as of `Policy`, and ask for more than the file did.
     """
     evidence, version, findings = _read(file)
     if evidence is None:
         return _rejected(findings)
     claim = evidence.claim
-    policy = evidence.policy.model_copy(update={"trusted_blocks": tuple(trusted_blocks)})
+    policy = evidence.policy.model_copy(
+        update={
+            "trusted_blocks": tuple(trusted_blocks),
+            "least_tier": max(least_tier, evidence.policy.least_tier),
+            "active": active or evidence.policy.active,
+        }
+    )
     recorded = [
         (
             Endpoint(endpoint.url, operator_of(endpoint.url), endpoint.silent),
@@ -139,9 +148,13 @@ def verify_evidence(file: bytes, *, trusted_blocks: Sequence[str] = ()) -> Repor
         return _rejected([Finding("evidence", "UNDETERMINED", f"The claim cannot be checked: {error.message}")])
     now = evidence.report.checked_at
     report = make_report(claim, policy, results, now=now, from_file=True)
+    ours = make_report(claim, evidence.policy, results, now=now)
     if version < VERSION:
         findings.append(_made_anew(version))
-    elif differing := _differences(evidence, make_report(claim, evidence.policy, results, now=now), results):
+        differing = _older_differences(evidence.report, ours)
+    else:
+        differing = _differences(evidence, ours, results)
+    if differing:
         findings.append(
             Finding(
                 "evidence",
@@ -163,10 +176,21 @@ def _differences(evidence: Evidence, report: Report, results: Sequence[NodeResul
     return differing
 
 
+def _older_differences(written: Report, ours: Report) -> list[str]:
+    """Return the names of values that a file of an earlier format gives otherwise than its answers do.
+
+    Rules and words have changed since; what was read has not.
+    """
+    names = ("method", "via", "block", "included")
+    values = [(name, getattr(written, name), getattr(ours, name)) for name in names]
+    values += [("amounts", each, getattr(ours.amounts, name)) for name, each in asdict(written.amounts).items()]
+    return list(dict.fromkeys(name for name, theirs, value in values if value is not None and value != theirs))
+
+
 def _made_anew(version: int) -> Finding:
     message = (
-        f"The file has format {version}, of an earlier version of this software: its own report is not compared, and "
-        "this one is made anew from the answers that it holds, by the rules of today."
+        f"The file has format {version}, of an earlier version of this software: this report is made anew from the "
+        "answers that it holds, by the rules of today."
     )
     return Finding("evidence", "NOTED", message)
 

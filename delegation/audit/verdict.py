@@ -184,15 +184,19 @@ def _quorum_findings(agreement: Agreement, results: Sequence[NodeResult], *, fro
     reasons = [f"{result.endpoint.url}: {result.problem}" for result in results if result.problem]
     if not agreement.answered:
         return [Finding("quorum", "UNDETERMINED", " ".join(["No node gave answers that count.", *reasons]))]
-    answered = operators_of(agreement.answered)
+    answered = len(operators_of(agreement.answered))
     if agreement.disputes:
-        rules = ", ".join(dict.fromkeys(dispute.rule for dispute in agreement.disputes))
-        message = f"{needed} operators of nodes must agree, and of {asked} not so many say the same of: {rules}."
-        found = show_said(agreement.disputes[0].said)
-        return [Finding("quorum", "UNDETERMINED", " ".join([message, *reasons]), expected=str(needed), found=found)]
+        found = None
+        if answered < needed:
+            message = f"{needed} operators of nodes must agree, and only {answered} of {asked} gave answers that count."
+        else:
+            rules = ", ".join(dict.fromkeys(dispute.rule for dispute in agreement.disputes))
+            message = f"{needed} operators of nodes must agree, and of {asked} not so many say the same of: {rules}."
+            found = show_said(agreement.disputes[0].said)
+        return [Finding("quorum", "UNDETERMINED", " ".join([message, *reasons]), str(needed), found)]
     if asked == 1 and not from_file:
         return []
-    message = f"{len(answered)} of {asked} operators of nodes answered so that it counts; {needed} had to agree."
+    message = f"{answered} of {asked} operators of nodes gave answers that count; {needed} had to agree, and do."
     if from_file:
         message += " Who they are, and that they answered so, is the file's own word."
     return [Finding("quorum", "NOTED", " ".join([message, *reasons]))]

@@ -86,12 +86,18 @@ async def verify_command(session: Session, /, *, subject: str | None, bundle: Pa
 
         _refuse_options(
             options,
-            [name for name in options if name != "trusted_blocks"],
+            [name for name in options if name not in {"trusted_blocks", "tier", "active"}],
             "An evidence file holds its whole claim, and is checked without any node.",
-            hint="Of the other options only --trust-block goes with --bundle.",
+            hint="Of the other options only --trust-block, --tier and --active go with --bundle.",
         )
         _require_block_hashes(options["trusted_blocks"])
-        return tell_report(session, verify_evidence(read_file(bundle), trusted_blocks=options["trusted_blocks"]))
+        report = verify_evidence(
+            read_file(bundle),
+            trusted_blocks=options["trusted_blocks"],
+            least_tier=options["tier"],
+            active=options["active"],
+        )
+        return tell_report(session, report)
     claim, nodes, policy = await _read_question(session, str(subject), options)
     return tell_report(session, await verify_claim(claim, nodes, policy))
 
