@@ -56,5 +56,9 @@ def require_agreement(report: Report | None) -> None:
     if report is None:
         raise JudgesDisagreeError("the toolkit's engine cannot even put the claim")
     if report.verdict != "VERIFIED":
-        against = [f"{finding.rule}: {finding.message}" for finding in report.findings if finding.verdict != "VERIFIED"]
+        against = [
+            f"{finding.rule}: {finding.message}"
+            for finding in report.findings
+            if finding.about == "claim" and finding.verdict in {"REFUTED", "UNDETERMINED"}
+        ]
         raise JudgesDisagreeError("; ".join(against))
