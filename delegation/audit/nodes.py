@@ -27,7 +27,6 @@ _T = TypeVar("_T")
 
 # Seconds for all the answers of one node: some thirty, and more where much has happened since.
 _PATIENCE: Final = 180.0
-_TOO_SLOW: Final = NodeError(f"It did not answer everything within {_PATIENCE:g} seconds.", hint="Name another node.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,10 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
     chain = claimed_chain(claim.approval)
     endpoints = [Endpoint(redact_url(url) if "://" in url else url, operator_of(url)) for url in urls]
     rpcs = [RecordingRpc(open_rpc(chain, url), secrets=url_secrets(url)) for url in urls]
-    slow = (None, None, _TOO_SLOW.message)
+    too_slow = NodeError(f"It did not answer everything within {_PATIENCE:g} seconds.", hint="Name another node.")
+    slow = (None, None, too_slow.message)
     try:
-        heads = await asyncio.gather(*(_in_time(_ask_head(claim, rpc, policy), _TOO_SLOW) for rpc in rpcs))
+        heads = await asyncio.gather(*(_in_time(_ask_head(claim, rpc, policy), too_slow) for rpc in rpcs))
         for head in heads:
             if isinstance(head, WrongChainError):
                 raise head
@@ -89,9 +89,9 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
             await rpc.aclose()
     results = []
     for endpoint, rpc, start, head, answer in zip(endpoints, rpcs, begun, heads, answers, strict=True):
-        if head is _TOO_SLOW or answer is slow:
-            endpoint = replace(endpoint, silent=_TOO_SLOW.message)
-        results.append(NodeResult(endpoint, tuple(rpc.exchanges[: start if answer is slow else None]), *answer))
+        is_silent = head is too_slow or answer is slow
+        asked = replace(endpoint, silent=too_slow.message) if is_silent else endpoint
+        results.append(NodeResult(asked, tuple(rpc.exchanges[: start if is_silent else None]), *answer))
     return tuple(results)
 
 

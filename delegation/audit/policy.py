@@ -57,7 +57,7 @@ def operator_of(url: str) -> str:
         return url
     labels = host.lower().rstrip(".").split(".")
     # All names under `localhost` are this machine (RFC 6761 section 6.3), whichever of its two addresses they mean.
-    if labels[-1] == "localhost" or host == "::1":
+    if labels[-1] == "localhost":
         return _LOOPBACK
     return _address_of(".".join(labels)) or ".".join(labels[-2:])
 
@@ -75,5 +75,6 @@ def _address_of(host: str) -> str | None:
             return str(ipaddress.IPv4Address(socket.inet_aton(host)))
         except (OSError, UnicodeError):
             return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    if isinstance(address, ipaddress.IPv6Address):
+        return _LOOPBACK if address.is_loopback else str(address.ipv4_mapped or address)
+    return str(address)
