@@ -66,12 +66,25 @@ class FeePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceLayout:
+    """Where a token keeps its allowances: as the Solidity mapping `base[owner][spender]`.
+
+    Of a token that forwards elsewhere once a slot is set, `empty_slots` are those that must be empty.
+    """
+
+    token: str
+    base: int
+    empty_slots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """One network as data.
 
     `name` is the short one by which it is asked for. `chain_id` is set for EVM networks, `genesis_hash` for Solana.
     `statement_chain_id` is the text of the `Chain ID:` line of an ownership statement. `settle_depth` says how many
     blocks, its own included, must lie on an approval before it counts as settled; Solana has commitments instead.
+    `allowance_layouts` are those of tokens of whose storage it is known where allowances are.
     """
 
     name: str
@@ -88,6 +101,7 @@ class Chain:
     fees: FeePolicy | None = None
     testnet: bool = False
     settle_depth: int = 1
+    allowance_layouts: tuple[AllowanceLayout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ class Lab:
             owner=owner,
             spender=self.spender,
             amount=amount,
+            token_pinned=True,
         )
         return replace(claim, **changes)
 
@@ -186,7 +187,14 @@ def to_checksum(address: str) -> str:
 
 
 def verdict(check: ApprovalCheck) -> str:
-    return verdict_of(check.findings)
+    return verdict_of(each for each in check.findings if each.about == "claim")
+
+
+def is_proved(check: ApprovalCheck) -> bool:
+    """Return whether a verdict on the claim was reached, and nothing of it rests on the node's word."""
+    return verdict(check) != "UNDETERMINED" and not any(
+        each.basis.word for each in check.findings if each.about == "claim" and each.verdict in {"VERIFIED", "REFUTED"}
+    )
 
 
 def finding(check: ApprovalCheck, rule: str) -> Finding:
@@ -196,8 +204,12 @@ def finding(check: ApprovalCheck, rule: str) -> Finding:
 
 
 def not_verified(check: ApprovalCheck) -> dict[str, str]:
-    """Return rule and verdict of what was not found in order."""
-    return {each.rule: each.verdict for each in check.findings if each.verdict != "VERIFIED"}
+    """Return rule and verdict of what was not found in order about the claim."""
+    return {
+        each.rule: each.verdict
+        for each in check.findings
+        if each.about == "claim" and each.verdict in {"REFUTED", "UNDETERMINED"}
+    }
 
 
 @dataclass

@@ -70,8 +70,8 @@ def test_a5_a_spend_that_does_not_add_up_is_not_accepted():
 
 def test_a5_without_the_allowance_before_a_log_beside_a_transfer_is_not_accepted():
     assert kinds(approval(70), transfer(30), before=None) == ["unclear"]
-    assert kinds(approval(70), transfer(30), before=None, to=SPENDER) == ["spend"]
-    assert kinds(approval(70), transfer(30), before=None, sender=SPENDER) == ["spend"]
+    assert kinds(approval(70), transfer(30), before=None, to=SPENDER) == ["unclear"]
+    assert kinds(approval(70), transfer(30), before=None, sender=SPENDER) == ["unclear"]
 
 
 def test_a5_an_owner_who_calls_the_spender_himself_spends():

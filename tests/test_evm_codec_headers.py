@@ -14,7 +14,7 @@ from needs import need_vectors
 
 from chains.errors import ChainError, ContradictionError, NodeError
 from chains.evm.addresses import keccak256
-from chains.evm.codec.headers import check_header, hash_header
+from chains.evm.codec.headers import check_header, hash_header, is_reproduced
 from chains.rpc import HttpRpc
 from chains.types import Block
 from delegation.sandbox.nodes import start_anvil
@@ -129,14 +129,54 @@ def test_a_field_that_is_missing_is_noticed_and_named(name: str, absent: bool) -
         check_header(block)
 
 
-def test_a_header_with_a_field_of_a_fork_to_come_is_not_reproducible_and_the_error_says_why() -> None:
+def make_fork(more: dict[str, str], *encoded: bytes | int) -> dict[str, Any]:
+    """Return a block of a fork to come: fields after those of today, and what its hash commits to of them."""
     items = [int(value, 16) if name in QUANTITIES else bytes.fromhex(value[2:]) for name, value in FIELDS.items()]
-    block = {**FIELDS, "blockAccessListHash": "0x" + "66" * 32}
-    block["hash"] = "0x" + keccak256(rlp.encode([*items, b"\x66" * 32])).hex()
-    with pytest.raises(ContradictionError) as caught:
-        check_header(block)
-    assert "not reproducible" in caught.value.message
-    assert "fork" in caught.value.hint
+    return {**FIELDS, **more, "hash": "0x" + keccak256(rlp.encode([*items, *encoded])).hex(), "size": "0x3e8"}
+
+
+NEXT_FORK = {"blockAccessListHash": "0x" + "66" * 32, "slotNumber": "0x7a3ccf"}
+
+
+def test_the_header_of_the_next_fork_is_known() -> None:
+    """EIP-7928 adds the hash of the block's access list, EIP-7843 the number of its slot."""
+    block = make_fork(NEXT_FORK, b"\x66" * 32, 0x7A3CCF)
+    assert check_header(block).hash == hash_header(block) == block["hash"]
+    with pytest.raises(ContradictionError, match="not reproducible"):
+        check_header(block | {"slotNumber": "0x7a3cce"})
+
+
+@pytest.mark.parametrize(
+    ("more", "encoded"),
+    [
+        ({"somethingRoot": "0x" + "77" * 32}, [b"\x77" * 32]),
+        ({"somethingCount": "0x0", "somethingRoot": "0x" + "77" * 32}, [0, b"\x77" * 32]),
+        ({"somethingCount": "0x1234"}, [0x1234]),
+        ({"somethingFlag": "0x01"}, [b"\x01"]),
+        ({"somethingLong": "0x" + "77" * 48}, [b"\x77" * 48]),
+        ({"l1BlockNumber": "0x10"}, []),
+        ({"l1BlockNumber": "0x10", "somethingRoot": "0x" + "77" * 32}, [b"\x77" * 32]),
+    ],
+)
+@pytest.mark.parametrize("fork", [{}, NEXT_FORK], ids=["today", "next"])
+def test_fields_that_are_not_known_are_tried_in_their_order(
+    fork: dict[str, str], more: dict[str, str], encoded: list[bytes | int]
+) -> None:
+    known: list[bytes | int] = [b"\x66" * 32, 0x7A3CCF] if fork else []
+    block = make_fork(fork | more, *known, *encoded)
+    assert check_header(block).hash == block["hash"]
+    assert is_reproduced(block)
+    changed = block | {"stateRoot": "0x" + "99" * 32}
+    assert check_header(changed).hash == block["hash"]
+    assert not is_reproduced(changed), "a node that lies beside a field that is not known proves nothing"
+
+
+def test_a_header_of_a_fork_that_nobody_can_guess_is_not_reproduced_and_no_contradiction() -> None:
+    block = make_fork({"somethingRoot": "0x" + "77" * 32}, b"\x77" * 32, b"something else")
+    assert check_header(block).hash == block["hash"]
+    assert not is_reproduced(block)
+    many = {f"field{number}": "0x" + f"{number:02x}" * 32 for number in range(40)}
+    assert not is_reproduced(make_fork(many, b"something else")), "and it takes no time to say so"
 
 
 @pytest.mark.parametrize("answer", [None, 7, "0x1", "0xzz", ["0x"], "0x" + "00" * 31])

@@ -13,6 +13,7 @@ from approval_lab import (
     Lab,
     encode_batch,
     finding,
+    is_proved,
     not_verified,
     open_lab,
     record,
@@ -73,30 +74,25 @@ class TestDirectForm:
         sent = await lab.approve(key, 5000 * UNIT, currency)
         check = await lab.check(lab.claim(sent, key.address, 5000 * UNIT, currency))
         assert (verdict(check), check.method, check.via, check.state) == ("VERIFIED", "direct", None, "active")
-        assert check.proved
+        assert is_proved(check)
         assert check.blocked == ()
         amounts = check.amounts
         assert (amounts.authorised, amounts.remaining, amounts.spendable) == (5000 * UNIT,) * 3
         assert amounts.balance == 1_000_000 * UNIT
 
-    async def test_facts_and_exhibits_hold_what_the_node_said(self, lab: Lab):
+    async def test_findings_and_exhibits_hold_what_the_node_said(self, lab: Lab):
         key = await lab.wallet(tokens=True)
         sent = await lab.approve(key, 7 * UNIT)
         check = await lab.check(lab.claim(sent, key.address, 7 * UNIT))
         block = await lab.rpc.request("eth_getBlockByNumber", ["latest", False])
         assert check.included == check.head == Block(int(block["number"], 16), block["hash"])
-        assert check.facts == {
-            "included": block["hash"],
-            "transaction": sent,
-            "receipts-root": block["receiptsRoot"],
-            "head": block["hash"],
-            "state-root": block["stateRoot"],
-            "allowance": str(7 * UNIT),
-            "balance": str(1_000_000 * UNIT),
-        }
+        found = {"inclusion": block["hash"], "amount": str(7 * UNIT), "post-state": str(7 * UNIT), "state": "active"}
+        found |= {"allowance": str(7 * UNIT), "balance": str(1_000_000 * UNIT), "spendable": str(7 * UNIT)}
+        found |= {"still-active": str(7 * UNIT), "decimals": "6", "finality": "soft"}
+        assert {rule: finding(check, rule).found for rule in found} == found
         assert check.exhibits["log"]["transactionHash"] == sent
         assert check.exhibits["transaction"].startswith("0x02f8")
-        assert int(check.exhibits["slot"]["base"], 16) == 10
+        assert int(check.exhibits["slot_now"]["base"], 16) == 10
 
     async def test_bytes_after_the_calldata_are_accepted_and_flagged(self, lab: Lab):
         key = await lab.wallet()
@@ -112,9 +108,12 @@ class TestDirectForm:
         sent = await lab.send(key, address, encode_call(APPROVE, lab.spender, UNIT))
         claim = lab.claim(sent, key.address, UNIT, token=replace(lab.token(), address=address))
         check = await lab.check(claim)
-        assert (verdict(check), check.method, check.proved) == ("VERIFIED", "direct", True)
+        assert (verdict(check), check.method, is_proved(check)) == ("VERIFIED", "direct", False)
         pruned = refusing(lab.rpc, "eth_call", code=-32000)
-        assert finding(await lab.check(claim, rpc=pruned), "post-state").verdict == "UNDETERMINED"
+        open_ = {"effect": "UNDETERMINED", "post-state": "UNDETERMINED"}
+        assert not_verified(await lab.check(claim, rpc=pruned)) == open_
+        again = await lab.send(key, address, encode_call(APPROVE, lab.spender, UNIT))
+        assert not_verified(await lab.check(replace(claim, transaction=again))) == {"effect": "REFUTED"}
 
     async def test_an_approve_that_changed_nothing_is_refuted_by_the_state(self, lab: Lab):
         key = await lab.wallet()
@@ -142,7 +141,7 @@ class TestDirectForm:
             changes["chainId"] = None
         sent = await lab.approve(key, UNIT, **changes)
         check = await lab.check(lab.claim(sent, key.address, UNIT))
-        assert (verdict(check), check.proved) == ("VERIFIED", True)
+        assert (verdict(check), is_proved(check)) == ("VERIFIED", True)
         assert ("other chains" in finding(check, "chain").message) == (kind == "replayable")
 
     async def test_a_neighbour_in_the_block_changes_nothing(self, lab: Lab):
@@ -156,7 +155,7 @@ class TestDirectForm:
             await lab.mine()
         for sent, key, amount in ((first, one, UNIT), (second, other, 2 * UNIT)):
             check = await lab.check(lab.claim(sent, key.address, amount))
-            assert (verdict(check), check.state, check.proved) == ("VERIFIED", "active", True)
+            assert (verdict(check), check.state, is_proved(check)) == ("VERIFIED", "active", True)
 
 
 class TestWhatBecameOfIt:
@@ -166,7 +165,7 @@ class TestWhatBecameOfIt:
         await lab.network.spend("usdc", key.address, 1200 * UNIT)
         await lab.network.spend("usdc", key.address, 300 * UNIT)
         check = await lab.check(lab.claim(sent, key.address, 5000 * UNIT))
-        assert (verdict(check), check.state, check.proved) == ("VERIFIED", "reduced", True)
+        assert (verdict(check), check.state, is_proved(check)) == ("VERIFIED", "reduced", True)
         assert (check.amounts.authorised, check.amounts.remaining) == (5000 * UNIT, 3500 * UNIT)
         message = finding(check, "state").message
         assert "The spender took 1500 USDC (1500000000 base units) in 2 transaction(s)" in message
@@ -201,15 +200,17 @@ class TestWhatBecameOfIt:
         await lab.approve(key, 10 * UNIT)
         sent = await lab.approve(key, 0)
         check = await lab.check(lab.claim(sent, key.address, 0))
-        assert (verdict(check), check.state, check.proved) == ("VERIFIED", "revoked", True)
+        assert (verdict(check), check.state, is_proved(check)) == ("VERIFIED", "revoked", True)
 
     async def test_without_logs_nothing_left_is_not_called_revoked(self, lab: Lab):
         key = await lab.wallet()
         sent = await lab.approve(key, 10 * UNIT)
         await lab.approve(key, 0)
         check = await lab.check(lab.claim(sent, key.address, 10 * UNIT), rpc=refusing(lab.rpc, "eth_getLogs"))
-        assert (verdict(check), check.state) == ("VERIFIED", "reduced")
+        assert (verdict(check), check.state) == ("VERIFIED", None)
         assert "Not all is explained" in finding(check, "state").message
+        assert finding(check, "state").verdict == "UNDETERMINED"
+        assert finding(check, "still-active").verdict == "REFUTED", "nothing is left, which needs no history"
 
     async def test_the_state_at_an_older_block_can_be_asked_for(self, lab: Lab):
         key = await lab.wallet()
@@ -219,8 +220,9 @@ class TestWhatBecameOfIt:
         claim = lab.claim(sent, key.address, 10 * UNIT)
         assert (await lab.check(claim, at=str(block))).state == "active"
         check = await lab.check(claim, at=str(block - 1))
-        assert (verdict(check), check.state) == ("UNDETERMINED", None)
+        assert (verdict(check), check.state) == ("VERIFIED", None)
         assert "before its block" in finding(check, "state").message
+        assert finding(check, "still-active").verdict == "UNDETERMINED"
 
 
 class TestFinality:
@@ -255,16 +257,17 @@ class TestWhatCouldNotBeAsked:
     async def test_without_proofs_the_verdict_stands_and_is_not_proved(self, lab: Lab):
         key = await lab.wallet()
         claim = lab.claim(await lab.approve(key, UNIT), key.address, UNIT)
-        for method in ("eth_getProof", "eth_createAccessList", "eth_getStorageAt"):
-            check = await lab.check(claim, rpc=refusing(lab.rpc, method))
-            assert (verdict(check), check.proved) == ("VERIFIED", False)
-            assert method in check.exhibits["slot"]["problem"]
+        check = await lab.check(claim, rpc=refusing(lab.rpc, "eth_getProof"))
+        assert (verdict(check), is_proved(check)) == ("VERIFIED", True), "calldata and log need no state"
+        assert finding(check, "post-state").verdict == "NOTED"
+        assert finding(check, "allowance").basis.word
+        assert "eth_getProof" in check.exhibits["slot_now"]["problem"]
 
     async def test_without_all_receipts_at_once_they_are_asked_one_by_one(self, lab: Lab):
         key = await lab.wallet()
         claim = lab.claim(await lab.approve(key, UNIT), key.address, UNIT)
         check = await lab.check(claim, rpc=refusing(lab.rpc, "eth_getBlockReceipts"))
-        assert (verdict(check), check.proved) == ("VERIFIED", True)
+        assert (verdict(check), is_proved(check)) == ("VERIFIED", True)
 
     async def test_a_neighbour_of_an_unknown_kind_leaves_the_inclusion_unproved(self, lab: Lab):
         key = await lab.wallet()
@@ -276,15 +279,18 @@ class TestWhatCouldNotBeAsked:
             return answer
 
         check = await lab.check(claim, rpc=Falsified(lab.rpc, renumber))
-        assert (verdict(check), check.proved) == ("VERIFIED", False)
-        assert "rests on the word of the node" in finding(check, "inclusion").message
+        assert (verdict(check), is_proved(check)) == ("VERIFIED", False)
+        assert finding(check, "inclusion").basis.word
+        assert "is not proved" in finding(check, "inclusion-proof").message
 
     async def test_pruned_state_leaves_a_logged_direct_approval_verified_then_and_open_now(self, lab: Lab):
         key = await lab.wallet()
         claim = lab.claim(await lab.approve(key, UNIT), key.address, UNIT)
         check = await lab.check(claim, rpc=refusing(lab.rpc, "eth_call", code=-32000))
-        assert finding(check, "post-state").verdict == "VERIFIED"
-        assert not_verified(check) == {"state": "UNDETERMINED"}
+        assert finding(check, "post-state").verdict == "NOTED"
+        assert (verdict(check), check.state) == ("VERIFIED", None)
+        for rule in ("allowance", "state", "still-active"):
+            assert finding(check, rule).verdict == "UNDETERMINED"
         assert check.amounts.remaining is None
 
     async def test_a_node_without_the_receipt_is_a_node_that_could_not_be_asked(self, lab: Lab):
@@ -335,7 +341,7 @@ class TestTranscripts:
         await lab.network.spend("usdt", key.address, 100 * UNIT)
         online, offline = await record(lab, lab.claim(sent, key.address, 5000 * UNIT, "usdt"))
         assert online.state == "reduced"
-        assert online.proved
+        assert is_proved(online)
         assert offline == online
 
     async def test_a_check_of_an_indirect_approval_is_made_again_offline(self, lab: Lab):
@@ -345,5 +351,5 @@ class TestTranscripts:
         sent = await lab.send(key, wallet, encode_batch("execTransaction", [call]))
         online, offline = await record(lab, lab.claim(sent, wallet, MAX))
         assert (verdict(online), online.method, online.via) == ("VERIFIED", "logs", "safe")
-        assert online.proved
+        assert is_proved(online)
         assert offline == online

@@ -13,6 +13,7 @@ from approval_lab import (
     encode_batch,
     encode_calls,
     finding,
+    is_proved,
     not_verified,
     open_lab,
     verdict,
@@ -23,10 +24,9 @@ from eth_utils.crypto import keccak
 from test_evm_codec_approval_logs import PAIR, approval, transaction, transfer
 
 from chains.claims import ApprovalClaim
-from chains.errors import ContradictionError
+from chains.errors import ContradictionError, RpcError
 from chains.evm.codec.approval_logs import Execution, walk
 from chains.evm.codec.headers import hash_header
-from chains.evm.verify.allowance_slot import allowance_slot
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument
 
@@ -70,59 +70,35 @@ def says_allowance(lab: Lab, block_hash: str, number: int) -> Falsified:
     return Falsified(lab.rpc, change)
 
 
-def names_empty_slot(lab: Lab, since: int) -> Falsified:
-    """Return a node that, from a block on, says zero and names a slot where there is nothing, whoever is asked about.
-
-    Its proof that there is nothing is genuine.
-    """
-
-    def change(method: str, params: Any, answer: Any) -> Any:
-        data = params[0]["data"] if method in {"eth_call", "eth_createAccessList"} else ""
-        if not data.startswith(ALLOWANCE) or (isinstance(params[1], str) and int(params[1], 16) < since):
-            return answer
-        if method == "eth_createAccessList":
-            owner, spender = ("0x" + data[at : at + 40] for at in (34, 98))
-            slot = "0x" + allowance_slot(owner, spender, 77, "solidity").hex()
-            return answer | {"accessList": [{"address": params[0]["to"], "storageKeys": [slot]}]}
-        if len(params) == 3:
-            (override,) = params[2].values()
-            (tried,) = override["stateDiff"].values()
-            return tried
-        return word(0) if params[1]["blockHash"] == head[0] else answer
-
-    head = [""]
-
-    class _Node(Falsified):
-        async def request(self, method: str, params: Any = ()) -> Any:
-            answer = await super().request(method, params)
-            if method == "eth_getBlockByNumber" and params[0] == "latest":
-                head[0] = answer["hash"]
-            return answer
-
-    return _Node(lab.rpc, change)
+def without_proofs(method: str, params: Any, answer: Any) -> Any:
+    """Answer as a node that serves no proofs."""
+    if method == "eth_getProof":
+        raise RpcError("the method eth_getProof does not exist/is not available", code=-32601)
+    return answer
 
 
 class TestWhatIsCalledProved:
     async def test_a_true_claim_is_proved(self, lab: Lab, claim: ApprovalClaim):
         check = await lab.check(claim)
-        assert (verdict(check), check.state, check.proved) == ("VERIFIED", "reduced", True)
+        assert (verdict(check), check.state, is_proved(check)) == ("VERIFIED", "reduced", True)
 
-    async def test_a16_an_empty_slot_of_a_layout_that_holds_nothing_does_not_prove_zero(
-        self, lab: Lab, claim: ApprovalClaim
-    ):
-        head = int(await lab.rpc.request("eth_blockNumber"), 16)
-        check = await lab.check(claim, rpc=names_empty_slot(lab, head))
-        assert (check.amounts.remaining, check.proved) == (0, False)
-        assert "not proved" in finding(check, "storage-proof").message
-
-    async def test_a16_zero_is_proved_where_the_slot_held_something_before(self, lab: Lab):
+    async def test_a16_zero_is_proved_where_the_slot_is_empty_and_known(self, lab: Lab):
         key = await lab.wallet()
         await lab.approve(key, 10 * UNIT)
         revoked = lab.claim(await lab.approve(key, 0), key.address, 0)
         again = lab.claim(await lab.approve(key, 0), key.address, 0)
-        for each, proved in ((revoked, True), (again, False)):
+        for each in (revoked, again):
             check = await lab.check(each)
-            assert (verdict(check), check.state, check.proved) == ("VERIFIED", "revoked", proved)
+            assert (verdict(check), check.state, is_proved(check)) == ("VERIFIED", "revoked", True)
+            assert not finding(check, "allowance").basis.word
+
+    @pytest.mark.parametrize("said", [0, 7])
+    async def test_a16_an_allowance_that_its_proof_does_not_bear_out_is_a_contradiction(self, lab: Lab, said: int):
+        key = await lab.wallet()
+        claim = lab.claim(await lab.approve(key, 10 * UNIT), key.address, 10 * UNIT)
+        head = await lab.rpc.request("eth_getBlockByNumber", ["latest", False])
+        with pytest.raises(ContradictionError, match="its proof says 10000000"):
+            await lab.check(claim, rpc=says_allowance(lab, head["hash"], said))
 
     async def test_a5_a_spend_is_not_proved_to_be_an_approval_by_a_lie_about_the_state_before(self, lab: Lab):
         key = await lab.wallet(tokens=True)
@@ -130,16 +106,20 @@ class TestWhatIsCalledProved:
         spent = await lab.network.spend("usdt", key.address, 10 * UNIT)
         parent = (await block_of(lab, spent))["parentHash"]
         false = lab.claim(spent, key.address, 40 * UNIT, "usdt")
-        assert not_verified(await lab.check(false)) == {"spend-log": "REFUTED"}
-        check = await lab.check(false, rpc=says_allowance(lab, parent, 0))
-        assert not check.proved
-        assert "before its block is not proved" in finding(check, "storage-proof").message
+        refuted = await lab.check(false)
+        assert (not_verified(refuted), is_proved(refuted)) == ({"spend-log": "REFUTED"}, True)
+        lying = says_allowance(lab, parent, 0)
+        with pytest.raises(ContradictionError):
+            await lab.check(false, rpc=lying)
+        proofless = await lab.check(false, rpc=Falsified(lying, without_proofs))
+        assert not is_proved(proofless)
+        assert finding(proofless, "amount").basis.word
 
     async def test_a_refutation_by_a_state_without_proof_is_not_called_proved(self, lab: Lab, claim: ApprovalClaim):
         included = (await block_of(lab, claim.transaction))["hash"]
-        check = await lab.check(claim, rpc=says_allowance(lab, included, 7))
+        check = await lab.check(claim, rpc=Falsified(says_allowance(lab, included, 7), without_proofs))
         assert not_verified(check) == {"post-state": "REFUTED"}
-        assert not check.proved
+        assert not is_proved(check)
 
     async def test_a11_a_refutation_by_what_the_token_is_said_to_answer_is_not_called_proved(
         self, lab: Lab, claim: ApprovalClaim
@@ -149,9 +129,9 @@ class TestWhatIsCalledProved:
 
         check = await lab.check(claim, rpc=Falsified(lab.rpc, change))
         assert not_verified(check) == {"decimals": "REFUTED"}
-        assert not check.proved
+        assert not is_proved(check)
 
-    async def test_a5_that_an_account_runs_code_is_the_word_of_the_node_where_the_judgement_hangs_on_it(self, lab: Lab):
+    async def test_a5_that_an_account_runs_code_is_proved_where_the_judgement_hangs_on_it(self, lab: Lab):
         key, relay = await lab.wallet(tokens=True), await lab.contract("Multicall")
         code = await lab.contract("Delegate7702")
         token = lab.token("usdt").address
@@ -175,8 +155,16 @@ class TestWhatIsCalledProved:
         )
         sent = await lab.send(await lab.wallet(), relay, encode_batch("aggregate", [(key.address, data)]))
         check = await lab.check(lab.claim(sent, key.address, 40 * UNIT, "usdt"))
-        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "eip7702", False)
-        assert "runs code (EIP-7702) is not proved" in finding(check, "storage-proof").message
+        assert (verdict(check), check.via, is_proved(check)) == ("VERIFIED", "eip7702", True)
+        claim = lab.claim(sent, key.address, 40 * UNIT, "usdt")
+
+        def codeless(method: str, params: Any, answer: Any) -> Any:
+            return "0x" if method == "eth_getCode" and params[0] == key.address else answer
+
+        with pytest.raises(ContradictionError, match="not the one that its proof names"):
+            await lab.check(claim, rpc=Falsified(lab.rpc, codeless))
+        proofless = await lab.check(claim, rpc=Falsified(lab.rpc, without_proofs))
+        assert (verdict(proofless), finding(proofless, "amount").basis.word) == ("VERIFIED", True)
 
 
 class TestBlocks:

@@ -14,6 +14,7 @@ from approval_lab import (
     encode_calls,
     encode_operation,
     finding,
+    is_proved,
     not_verified,
     open_lab,
     verdict,
@@ -22,6 +23,7 @@ from eth_account import Account
 from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
 
+from chains.claims import proved_under
 from chains.errors import RpcError
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument
@@ -84,7 +86,7 @@ class TestWhatCarriedIt:
         sent = await lab.batch(key, wallet, [approve(lab, 5000 * UNIT)], "execTransaction")
         check = await lab.check(lab.claim(sent, wallet, 5000 * UNIT, "usdt"))
         assert (verdict(check), check.method, check.via, check.state) == ("VERIFIED", "logs", "safe", "active")
-        assert check.proved
+        assert is_proved(check)
         assert check.amounts.spendable == 5000 * UNIT
 
     async def test_a_contract_wallet_without_a_log_of_its_own_is_a_batch(self, lab: Lab, key: KeyDocument):
@@ -93,14 +95,14 @@ class TestWhatCarriedIt:
         sent = await lab.batch(key, wallet, calls)
         for currency, amount in (("usdc", UNIT), ("usdt", 2 * UNIT)):
             check = await lab.check(lab.claim(sent, wallet, amount, currency))
-            assert (verdict(check), check.via, check.proved) == ("VERIFIED", "batch", True)
+            assert (verdict(check), check.via, is_proved(check)) == ("VERIFIED", "batch", True)
 
     async def test_a_user_operation_is_named_and_its_bundler_is_not_the_owner(self, lab: Lab, key: KeyDocument):
         entry = await lab.contract("EntryPointLike")
         wallet = await lab.deploy("BatchWallet", "constructor(address,address)", key.address, entry)
         sent = await lab.send(await lab.wallet(), entry, encode_operation(wallet, [approve(lab, UNIT)]))
         check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"))
-        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "erc4337", True)
+        assert (verdict(check), check.via, is_proved(check)) == ("VERIFIED", "erc4337", True)
 
     async def test_a_user_operation_that_failed_inside_approved_nothing(self, lab: Lab, key: KeyDocument):
         entry = await lab.contract("EntryPointLike")
@@ -142,7 +144,7 @@ class TestWhatCarriedIt:
         else:
             sent = await lab.send(key, key.address, encode_batch("execute", calls), **changes)
         check = await lab.check(lab.claim(sent, key.address, UNIT, "usdt"))
-        assert (verdict(check), check.method, check.via, check.proved) == ("VERIFIED", "logs", "eip7702", True)
+        assert (verdict(check), check.method, check.via, is_proved(check)) == ("VERIFIED", "logs", "eip7702", True)
 
     async def test_a_permit_is_named_whoever_brought_it(self, lab: Lab):
         key, token = await lab.wallet(), await lab.contract("PermitToken")
@@ -157,7 +159,10 @@ class TestWhatCarriedIt:
         sent = await lab.send(await lab.wallet(), token, call)
         claim = lab.claim(sent, key.address, 5000 * UNIT, token=replace(lab.token(), address=token))
         check = await lab.check(claim)
-        assert (verdict(check), check.method, check.via, check.proved) == ("VERIFIED", "logs", "permit", True)
+        assert (verdict(check), check.method, check.via) == ("VERIFIED", "logs", "permit")
+        assert check.included is not None
+        assert finding(check, "amount").basis == proved_under(check.included)
+        assert finding(check, "post-state").basis.word, "nothing is known of this token's code"
 
     async def test_raising_an_allowance_counts_as_what_it_left(self, lab: Lab, key: KeyDocument):
         await lab.approve(key, 2 * UNIT, "usdt")
@@ -197,7 +202,7 @@ class TestApprovalsBesidePayments:
         wallet = await make_safe(lab, key)
         sent = await lab.batch(key, wallet, [approve(lab, 5000 * UNIT), pay(lab, 70 * UNIT)], "execTransaction")
         check = await lab.check(lab.claim(sent, wallet, 5000 * UNIT, "usdt"))
-        assert (verdict(check), check.via, check.proved) == ("VERIFIED", "safe", True)
+        assert (verdict(check), check.via, is_proved(check)) == ("VERIFIED", "safe", True)
 
     async def test_a_batch_that_lowers_the_allowance_and_pays_is_an_approval(self, lab: Lab, key: KeyDocument):
         wallet = await make_safe(lab, key)
@@ -239,7 +244,6 @@ class TestWhatIsRequired:
         included = receipt["blockHash"]
         check = await lab.check(lab.claim(sent, wallet, UNIT, "usdt"), rpc=Falsified(lab.rpc, prune))
         assert not_verified(check) == {"post-state": "UNDETERMINED"}
-        assert not check.proved
 
     async def test_a_log_that_the_state_does_not_bear_out_is_refuted(self, lab: Lab, key: KeyDocument):
         fake = await lab.contract("FakeToken")

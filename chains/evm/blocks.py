@@ -1,4 +1,8 @@
-"""The chain a node answers for, and its blocks, believed as far as their headers hash to what they are called."""
+"""The chain a node answers for, and its blocks, believed as far as their headers hash to what they are called.
+
+A header that cannot be reproduced, because a fork has given it fields that are not known here, comes without its roots:
+then nothing is proved under its hash, and all else is the node's word.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from chains.errors import ContradictionError, InputError, NodeError, RpcError, WrongChainError
-from chains.evm.answers import is_method_missing, parse_hash, parse_object, parse_quantity
-from chains.evm.codec.headers import check_header
+from chains.evm.answers import is_method_missing, parse_data, parse_hash, parse_object, parse_quantity
+from chains.evm.codec.headers import ROOTS, check_header, is_reproduced
 from chains.rpc import Rpc
 from chains.types import Block, Chain
 
 Found: TypeAlias = tuple[Block, Mapping[str, Any]]
-"""A block's number and hash, and the fields that the node gives of it."""
+"""A block's number and hash, and the fields that the node gives of it; without roots that its hash does not bind."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TAGS: Final = ("latest", "safe", "finalized")
@@ -63,8 +67,7 @@ async def find_block(rpc: Rpc, tag: str, *, with_transactions: bool = False) -> 
     answer = await rpc.request("eth_getBlockByNumber", [tag, with_transactions])
     if answer is None:
         return None
-    fields = parse_object("eth_getBlockByNumber", answer)
-    block = check_header(fields)
+    block, fields = _checked(parse_object("eth_getBlockByNumber", answer))
     if tag.startswith("0x") and block.number != int(tag, 16):
         raise ContradictionError(
             f"The node gave block {block.number} for block {int(tag, 16)}.", expected=int(tag, 16), found=block.number
@@ -80,8 +83,7 @@ async def find_block_by_hash(rpc: Rpc, hash_: str) -> Found | None:
     answer = await rpc.request("eth_getBlockByHash", [hash_, False])
     if answer is None:
         return None
-    fields = parse_object("eth_getBlockByHash", answer)
-    block = check_header(fields)
+    block, fields = _checked(parse_object("eth_getBlockByHash", answer))
     if block.hash != hash_:
         raise ContradictionError(f"The node gave block {block.hash} for {hash_}.", expected=hash_, found=block.hash)
     return block, fields
@@ -122,6 +124,19 @@ def check_lineage(blocks: Sequence[Found]) -> None:
             expected=expected,
             found=low.hash,
         )
+
+
+def state_root_of(header: Mapping[str, Any]) -> bytes | None:
+    """Return the root under which a block's state can be proved, None where its hash does not bind it."""
+    root = header.get("stateRoot")
+    return None if root is None else parse_data("a block's stateRoot", root)
+
+
+def _checked(fields: Mapping[str, Any]) -> Found:
+    block = check_header(fields)
+    if is_reproduced(fields):
+        return block, fields
+    return block, {name: field for name, field in fields.items() if name not in ROOTS}
 
 
 def header_of(block: Mapping[str, Any]) -> dict[str, Any]:

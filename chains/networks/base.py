@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.types import Chain, FeePolicy, Token
+from chains.types import AllowanceLayout, Chain, FeePolicy, Token
 
 _GWEI: Final = 10**9
 
@@ -36,6 +36,8 @@ BASE: Final = Chain(
         Token("aUSDC", "0x4e65fE4DbA92790696d040ac24Aa414708F5c0AB", 6),
         Token("WETH", "0x4200000000000000000000000000000000000006", 18),
     ),
+    # circlefin/stablecoin-evm, test/helpers/storageSlots.behavior.ts.
+    allowance_layouts=(AllowanceLayout("0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913", 10),),
     fees=_FEES,
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.types import Chain, FeePolicy, Token
+from chains.networks.layouts import M0_ALLOWANCES
+from chains.types import AllowanceLayout, Chain, FeePolicy, Token
 
 _GWEI: Final = 10**9
 
@@ -30,6 +31,13 @@ ETHEREUM: Final = Chain(
         Token("USDC", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 6),
         Token("USDT", "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6),
         Token("mUSD", "0xacA92E438df0B2401fF60dA7E4337B687a2435DA", 6),
+    ),
+    allowance_layouts=(
+        # circlefin/stablecoin-evm, test/helpers/storageSlots.behavior.ts.
+        AllowanceLayout("0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 10),
+        # TetherToken, in the order of its contracts' variables; slot 10 is where it would forward to, once deprecated.
+        AllowanceLayout("0xdAC17F958D2ee523a2206206994597C13D831ec7", 5, empty_slots=(10,)),
+        AllowanceLayout("0xacA92E438df0B2401fF60dA7E4337B687a2435DA", M0_ALLOWANCES),
     ),
     fees=_FEES,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.types import Chain, FeePolicy, Token
+from chains.networks.layouts import M0_ALLOWANCES, OPENZEPPELIN_5_ALLOWANCES
+from chains.types import AllowanceLayout, Chain, FeePolicy, Token
 
 _GWEI: Final = 10**9
 
@@ -39,6 +40,14 @@ LINEA: Final = Chain(
         Token("aUSDC", "0x374D7860c4f2f604De0191298dD393703Cce84f3", 6),
         Token("mUSD", "0xacA92E438df0B2401fF60dA7E4337B687a2435DA", 6),
         Token("amUSD", "0x61B19879F4033c2b5682a969cccC9141e022823c", 6),
+    ),
+    allowance_layouts=(
+        # circlefin/stablecoin-evm, test/helpers/storageSlots.behavior.ts.
+        AllowanceLayout("0x176211869cA2b568f2A7D4EE941E073a821EE1ff", 10),
+        AllowanceLayout("0xacA92E438df0B2401fF60dA7E4337B687a2435DA", M0_ALLOWANCES),
+        # monerium/smart-contracts, src/Token.sol: OpenZeppelin 5's ERC20Upgradeable.
+        AllowanceLayout("0x3ff47c5Bf409C86533FE1f4907524d304062428D", OPENZEPPELIN_5_ALLOWANCES),
+        AllowanceLayout("0x3Bce82cf1A2bc357F956dd494713Fe11DC54780f", OPENZEPPELIN_5_ALLOWANCES),
     ),
     fees=_FEES,
 )

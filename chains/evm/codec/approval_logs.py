@@ -7,7 +7,7 @@ show that an owner approved anything (rule 14, attack A5). Everything here is pu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,6 +28,9 @@ _CHANGES: Final = {bytes.fromhex("39509351"): "increase-allowance", bytes.fromhe
 
 # A spending contract takes from at most 256 accounts at once; sums over more transfers than that would take too long.
 _MOST_TRANSFERS: Final = 256
+
+# A selector, one word for the amount, and a signature of 65 bytes.
+_SHORTEST_PERMIT: Final = 4 + 32 + 65
 
 Kind: TypeAlias = Literal["approval", "spend", "unclear"]
 
@@ -77,15 +80,15 @@ class Walk:
 
     `before` is the allowance that they found, None where that is unknown or not needed; `allowance` is what the logs
     leave at the end, None where no log says it; `moved` is what left the owner's account after that was logged, in base
-    units: as much may have been taken from the allowance without a log. `hinges_on_code` says whether the kind of an
-    approval would be another one if the owner's account ran code (EIP-7702), or did not.
+    units: as much may have been taken from the allowance without a log. `is_silent` says that the allowance after them
+    shows a token that logs no spends, so that each of its logs is an approval.
     """
 
     approvals: tuple[ApprovalLog, ...]
     before: int | None
     allowance: int | None
     moved: int
-    hinges_on_code: bool = False
+    is_silent: bool = False
 
 
 def topic_of(address: str) -> str:
@@ -155,30 +158,74 @@ def needs_allowance_before(pair: Pair, executions: Iterable[Execution]) -> bool:
     """Return whether telling approvals from spends takes the allowance that was there before the block."""
     return any(
         any(approved_value(pair, log) is not None for log in execution.logs)
-        and any(moved_value(pair, log) is not None for log in execution.logs)
+        and (
+            pair.spender in {execution.transaction.sender, execution.transaction.to}
+            or any(moved_value(pair, log) is not None for log in execution.logs)
+        )
         for execution in executions
     )
 
 
-def walk(pair: Pair, executions: Iterable[Execution], before: int | None, *, delegated: bool = False) -> Walk:
+def walk(
+    pair: Pair,
+    executions: Iterable[Execution],
+    before: int | None,
+    after: int | None = None,
+    *,
+    delegated: bool = False,
+) -> Walk:
     """Return what transactions, in the order of the chain, did to the allowance of a pair.
 
-    `before` is the allowance that the first one found, None where that is unknown; `delegated` says that the owner's
-    account runs code (EIP-7702).
+    `before` is the allowance that the first one found and `after` what the last one left, None where unknown;
+    `delegated` says that the owner's account runs code (EIP-7702).
     """
     approvals: list[ApprovalLog] = []
     allowance, moved = before, 0
     for execution in executions:
-        transfers = [taken for log in execution.logs if (taken := moved_value(pair, log)) is not None]
         carried = _carried(pair.owner, execution, delegated=delegated)
-        for position, log in enumerate(execution.logs):
-            if (value := approved_value(pair, log)) is not None:
-                kind = _kind(pair, execution.transaction, value, allowance, transfers, carried=carried[position])
-                approvals.append(ApprovalLog(execution.transaction.hash, position, value, kind))
-                allowance, moved = value, 0
-            else:
-                moved += moved_value(pair, log) or 0
-    return Walk(tuple(approvals), before, allowance if approvals else None, moved)
+        events = _events(pair, execution)
+        has_transfers = any(taken is not None for _, _, taken in events)
+        passed: list[int] = []
+        for at, (position, value, taken) in enumerate(events):
+            if value is None:
+                passed.append(taken or 0)
+                moved += taken or 0
+                continue
+            coming = _taken_from(events, at + 1)
+            fits = allowance is not None and any(_adds_up(allowance - value, near) for near in (coming, passed[::-1]))
+            passed = []
+            kind = _kind(
+                pair, execution.transaction, value, allowance, has_transfers, fits=fits, carried=carried[position]
+            )
+            approvals.append(ApprovalLog(execution.transaction.hash, position, value, kind))
+            allowance, moved = value, 0
+    walked = Walk(tuple(approvals), before, allowance if approvals else None, moved)
+    if after is None or walked.allowance is None or not 0 < walked.allowance - after <= moved:
+        return walked
+    # Less is left than the last log says: this token logs no spends, and all of its logs are approvals.
+    return replace(walked, approvals=tuple(replace(log, kind="approval") for log in approvals), is_silent=True)
+
+
+_Event: TypeAlias = tuple[int, int | None, int | None]
+"""The place of a log of the pair's token, what it approves for the pair, and what it takes from the owner."""
+
+
+def _events(pair: Pair, execution: Execution) -> list[_Event]:
+    """Return the approvals of a pair and the transfers from its owner, in their order."""
+    read = (
+        (position, approved_value(pair, log), moved_value(pair, log)) for position, log in enumerate(execution.logs)
+    )
+    return [event for event in read if event[1:] != (None, None)]
+
+
+def _taken_from(events: Sequence[_Event], start: int) -> list[int]:
+    """Return what the transfers that follow each other from a place on take, up to the next approval."""
+    taken = []
+    for _, value, amount in events[start : start + _MOST_TRANSFERS]:
+        if value is not None:
+            break
+        taken.append(amount or 0)
+    return taken
 
 
 def _kind(
@@ -186,37 +233,43 @@ def _kind(
     transaction: DecodedTransaction,
     value: int,
     before: int | None,
-    transfers: Sequence[int],
+    has_transfers: bool,
     *,
+    fits: bool,
     carried: bool,
 ) -> Kind:
-    """Tell an owner's approval from the log of a spend.
+    """Tell an owner's approval from the log of a spend, where both readings are possible as neither.
 
-    A spend moves the owner's tokens, never raises the allowance, and lowers it by exactly what it moved. What fits is
-    taken for a spend, unless the owner's own account made the transaction: a batch may approve and pay at once, and
-    only a trace could tell which it was.
+    A spend moves the owner's tokens right beside its log, never raises the allowance, and lowers it by exactly what it
+    moved: `fits`. That is a spend unless the owner's own account made the transaction, a batch may approve and pay at
+    once, or the calldata may hold the owner's permit of this very number.
     """
     by_spender = pair.spender in {transaction.sender, transaction.to}
-    if not transfers or (not by_spender and transaction.to == pair.token and transaction.sender == pair.owner):
+    if transaction.to == pair.token and (
+        transaction.data[:4] in _PERMITS or (not by_spender and transaction.sender == pair.owner)
+    ):
         return "approval"
+    if not has_transfers:
+        # What lowers it without moving anything may be the spender's doing as well as the owner's will.
+        return "unclear" if by_spender and (before is None or value < before) else "approval"
     if before is None:
-        return "spend" if by_spender else "unclear"
+        return "unclear"
     if value > before:
         return "approval"
-    if len(transfers) > _MOST_TRANSFERS:
-        return "unclear"
     carried = carried and not by_spender
-    if _is_sum_of_run(before - value, transfers):
-        return "unclear" if carried else "spend"
-    return "approval" if carried else "unclear"
+    if not fits:
+        return "approval" if carried else "unclear"
+    return "unclear" if carried or _may_hold_permit(transaction.data, value) else "spend"
 
 
-def _is_sum_of_run(amount: int, transfers: Sequence[int]) -> bool:
-    """Return whether transfers that follow each other add up to `amount`: one, or several where a fee is taken."""
-    if amount == 0:
-        return 0 in transfers
-    sums = set(accumulate(transfers, initial=0))
-    return any(total + amount in sums for total in sums)
+def _may_hold_permit(calldata: bytes, value: int) -> bool:
+    """Return whether calldata names `value` and is long enough to hold the owner's signature of it (EIP-2612)."""
+    return len(calldata) >= _SHORTEST_PERMIT and value.to_bytes(32, "big") in calldata
+
+
+def _adds_up(amount: int, transfers: Sequence[int]) -> bool:
+    """Return whether the first of these transfers add up to `amount`: one, or several where a fee is taken."""
+    return amount in accumulate(transfers[:_MOST_TRANSFERS])
 
 
 def _carried(account: str, execution: Execution, *, delegated: bool) -> list[bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
+from chains.claims import NEEDS_NOBODY, ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object
 from chains.evm.blocks import find_block
@@ -103,6 +103,7 @@ def wrong_chain(claim: ApprovalClaim, signed: DecodedTransaction) -> Finding:
         f"{claim.chain.chain_id} (EIP-155): it approves nothing there.",
         expected=str(claim.chain.chain_id),
         found=str(signed.chain_id),
+        basis=NEEDS_NOBODY,
     )
 
 
@@ -111,7 +112,6 @@ async def _explain_by_nonce(
 ) -> ApprovalCheck:
     """Decide by the sender's nonce, which every transaction of an account uses up once (attack A18)."""
     count = await get_nonce(rpc, signed.sender, hex(head.number))
-    facts = {"head": head.hash, "nonce": str(count)}
     if count <= signed.nonce:
         state: State = "reorganised" if before else "dropped"
         message = (
@@ -119,7 +119,7 @@ async def _explain_by_nonce(
             "free: it can still land if somebody broadcasts it again. Send the same bytes again or use up the nonce; "
             "do not approve anew with another nonce before."
         )
-        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), state, head, facts)
+        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), state, head)
     try:
         user = await find_user_of_nonce(rpc, signed.sender, signed.nonce, head.number)
     except RpcError as error:
@@ -128,16 +128,16 @@ async def _explain_by_nonce(
             f"not by what ({error.message}). Either another transaction replaced it, or the node keeps no index so far "
             "back. Name another node."
         )
-        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
+        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
     if user is None:
         message = (
             f"{before}The node does not know {claim.transaction} and says that its nonce {signed.nonce} is used, and "
             "nothing in the block that it names uses it. Name another node."
         )
-        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head, facts)
+        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
     if user == claim.transaction:
         message = f"A block holds {claim.transaction}, and the node does not find it by its hash. Name another node."
-        return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head, facts)
+        return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
     finding = Finding(
         "inclusion",
         "REFUTED",
@@ -146,8 +146,7 @@ async def _explain_by_nonce(
         expected=claim.transaction,
         found=user,
     )
-    facts |= {"replaced-by": user}
-    return ApprovalCheck((finding,), state="replaced", head=head, facts=facts)
+    return ApprovalCheck((finding,), state="replaced", head=head)
 
 
 async def _find_user_operation(rpc: Rpc, hash_: str, head: Block) -> str | None:
@@ -168,6 +167,5 @@ def _undetermined(
     finding: Finding,
     state: State | None,
     head: Block,
-    facts: dict[str, str] | None = None,
 ) -> ApprovalCheck:
-    return ApprovalCheck((*findings, finding), state=state, head=head, facts=facts or {"head": head.hash})
+    return ApprovalCheck((*findings, finding), state=state, head=head)

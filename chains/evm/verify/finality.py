@@ -21,8 +21,8 @@ async def get_finality(rpc: Rpc, chain: Chain, block: Block) -> tuple[str, Findi
         if reached is None:
             missing.append(tag)
         elif block.number <= reached:
-            return level, _describe(level, block, missing)
-    return lowest, _describe(lowest, block, missing)
+            return level, _describe(chain, level, block, missing)
+    return lowest, _describe(chain, lowest, block, missing)
 
 
 def levels_of(chain: Chain) -> tuple[dict[str, str], str]:
@@ -40,13 +40,16 @@ async def _number_of(rpc: Rpc, tag: str) -> int | None:
     return None if found is None else found[0].number
 
 
-def _describe(level: str, block: Block, missing: list[str]) -> Finding:
+def _describe(chain: Chain, level: str, block: Block, missing: list[str]) -> Finding:
+    """Say what a label means as the word of the node, which nobody checked."""
     meaning = {
         "included": "it is in the chain and can still be reorganised away",
-        "safe": "it can be reorganised away only if much of the network misbehaves",
-        "finalized": "the network does not take it back",
-        "soft": "the sequencer has promised it, Ethereum has not finalised its proof yet",
-        "hard": "its proof is accepted and finalised on Ethereum",
+        "safe": "it can be reorganised away only if much of the network misbehaves, if that is so",
+        "finalized": "the network does not take it back, if that is so",
+        "soft": "the sequencer has promised it, and the node does not say that Ethereum has finalised its proof",
+        "hard": "the node calls it finalized, which on Linea says that its proof is accepted on Ethereum",
     }[level]
+    asked = "" if chain.name == "ethereum" or level in {"included", "soft"} else " Ethereum was not asked."
     said = f" The node does not say which block is {' or '.join(missing)}." if missing else ""
-    return Finding("finality", "VERIFIED", f"Block {block.number} is {level}: {meaning}.{said}", found=level)
+    message = f"Block {block.number} is {level}, by the node's word: {meaning}.{asked}{said}"
+    return Finding("finality", "NOTED", message, found=level)

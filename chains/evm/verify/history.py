@@ -13,7 +13,7 @@ from typing import Any, Final
 from chains.amounts import is_unlimited
 from chains.claims import ApprovalClaim, State, show_amount
 from chains.errors import RpcError
-from chains.evm.answers import parse_hash, parse_list, parse_object
+from chains.evm.answers import is_method_missing, parse_hash, parse_list, parse_object
 from chains.evm.codec.approval_logs import (
     TRANSFER_TOPIC,
     ApprovalLog,
@@ -29,8 +29,12 @@ from chains.evm.codec.erc20 import APPROVAL_TOPIC
 from chains.evm.codec.transactions import DecodedTransaction
 from chains.rpc import Rpc
 
+# Blocks asked for at once, at first; nodes that take fewer refuse, in any words.
 _WINDOW: Final = 10_000
-_MOST_WINDOWS: Final = 20
+# Questions for logs in all: enough for 100,000 blocks of a node that takes 500 at once.
+_MOST_QUESTIONS: Final = 200
+# As many logs of one owner and token are what a node has cut off, rather than what there is.
+_CUT_OFF: Final = 1_000
 _MOST_SPENDS: Final = 40
 
 
@@ -55,26 +59,9 @@ class History:
 async def get_history(rpc: Rpc, pair: Pair, after: int, until: int, allowance: int | None) -> History:
     """Return what logs tell of the blocks from `after` (exclusive) to `until` (inclusive).
 
-    `allowance` is what block `after` left, in base units, None where that is unknown. The windows are asked newest
-    first, so that the last approval is found where not all of them can be asked.
+    `allowance` is what block `after` left, in base units, None where that is unknown.
     """
-    answers: list[Any] = []
-    problem, high = "", until
-    for _ in range(_MOST_WINDOWS):
-        if high <= after:
-            break
-        low = max(after + 1, high - _WINDOW + 1)
-        topics = [[APPROVAL_TOPIC, TRANSFER_TOPIC], topic_of(pair.owner)]
-        question = {"address": pair.token, "fromBlock": hex(low), "toBlock": hex(high), "topics": topics}
-        try:
-            answers = parse_list("eth_getLogs", await rpc.request("eth_getLogs", [question])) + answers
-        except RpcError as error:
-            problem = f"the node does not serve the logs of blocks {low} to {high}: {error.message}"
-            break
-        high = low - 1
-    if high > after and not problem:
-        problem = f"the logs of blocks {after + 1} to {high} were not looked through"
-
+    answers, problem = await _get_logs(rpc, pair, after, until)
     executions = _executions(answers)
     approvals = walk(pair, executions, None if problem else allowance).approvals
     last = await _find_last(rpc, pair, approvals, is_complete=not problem)
@@ -82,23 +69,89 @@ async def get_history(rpc: Rpc, pair: Pair, after: int, until: int, allowance: i
     return History(last, spends, problem or more)
 
 
-def find_state(claimed: int, authorised: int, now: int, history: History) -> State:
-    """Return what has become of an approval of `authorised` base units, of which the chain allows `now`.
+async def _get_logs(rpc: Rpc, pair: Pair, after: int, until: int) -> tuple[list[Any], str]:
+    """Return the logs of a range of blocks in their order, and why these may not be all of them.
 
-    An unlimited allowance is unlimited for as long as it is above the threshold (attack A12). That the owner revoked is
-    said only where the logs show it (rule 36): otherwise nothing left is a reduction.
+    The newest are asked for first, so that the last approval is found where not all can be had. Whatever a node
+    refuses is asked for again in halves: nodes limit ranges to 500 or 1,000 blocks, or results, each in its own words.
+    """
+    answers: list[Any] = []
+    high, window = until, _WINDOW
+    for _ in range(_MOST_QUESTIONS):
+        if high <= after:
+            return answers, ""
+        low = max(after + 1, high - window + 1)
+        try:
+            logs = await _ask_logs(rpc, pair, low, high)
+        except RpcError as error:
+            if low == high or is_method_missing(error):
+                return answers, f"the node does not serve the logs of blocks {after + 1} to {high}"
+            window = (high - low + 1) // 2
+            continue
+        if len(logs) >= _CUT_OFF and low < high:
+            window = (high - low + 1) // 2
+            continue
+        answers = logs + answers
+        high, window = low - 1, min(window * 2, _WINDOW)
+    if high <= after:
+        return answers, ""
+    return (
+        answers,
+        f"the logs of blocks {after + 1} to {high} were not looked through, after {_MOST_QUESTIONS} questions",
+    )
+
+
+async def _ask_logs(rpc: Rpc, pair: Pair, low: int, high: int) -> list[Any]:
+    topics = [[APPROVAL_TOPIC, TRANSFER_TOPIC], topic_of(pair.owner)]
+    question = {"address": pair.token, "fromBlock": hex(low), "toBlock": hex(high), "topics": topics}
+    return parse_list("eth_getLogs", await rpc.request("eth_getLogs", [question]))
+
+
+@dataclass(frozen=True, slots=True)
+class Became:
+    """What has become of an approval: its state, None where that is not known, and whether the amounts alone say so."""
+
+    state: State | None
+    by_amount: bool
+
+
+def find_state_by_amount(claimed: int, authorised: int, now: int) -> State | None:
+    """Return what has become of an approval where the amounts alone tell it, None where only its history can.
+
+    | now, beside what was approved | state |
+    |---|---|
+    | more than was claimed | `exceeds` |
+    | as much; or unlimited, as was claimed (attack A12) | `active`, or `revoked` if that was 0 |
+    | more, and no more than was claimed | `replaced`: spending only lowers |
+    | less | history must tell |
     """
     unlimited = is_unlimited("evm", claimed)
     if now > claimed and not unlimited:
         return "exceeds"
     if now == authorised or (unlimited and is_unlimited("evm", now)):
         return "active" if now else "revoked"
+    return "replaced" if now > authorised else None
+
+
+def find_state(claimed: int, authorised: int, left: int, now: int, history: History) -> Became:
+    """Return what has become of an approval of `authorised` base units, of which the chain allows `now`.
+
+    `left` is what the rest of its own block left of it, which is in no history.
+
+    That the owner revoked or replaced it is said only where the logs show it (rule 36), and that it was spent from only
+    where spends explain exactly what is gone: history that is incomplete is never a reduction.
+    """
+    state = find_state_by_amount(claimed, authorised, now)
+    if state is not None:
+        return Became(state, by_amount=True)
     if history.approval is not None:
-        return "replaced" if now or history.approval.value else "revoked"
-    return "reduced" if now < authorised else "replaced"
+        return Became("replaced" if now or history.approval.value else "revoked", by_amount=False)
+    if not history.problem and history.spent == left - now:
+        return Became("reduced", by_amount=False)
+    return Became(None, by_amount=False)
 
 
-def describe_state(state: State, claim: ApprovalClaim, authorised: int, now: int, history: History) -> str:
+def describe_state(state: State | None, claim: ApprovalClaim, authorised: int, now: int, history: History) -> str:
     """Return in words what has become of an approval, and how far the logs explain it."""
     shown = show_amount(claim, now)
     if state == "active":
@@ -111,7 +164,10 @@ def describe_state(state: State, claim: ApprovalClaim, authorised: int, now: int
         "replaced": f"Another approval has replaced this one; the allowance is {shown}.",
     }
     down = f"The allowance is down from {show_amount(claim, authorised)} to {shown}."
-    return " ".join([headings.get(state, down), *_explain_difference(claim, authorised, now, history)])
+    if state is None:
+        down += " What it was lowered by is not known."
+    heading = down if state is None else headings.get(state, down)
+    return " ".join([heading, *_explain_difference(claim, authorised, now, history)])
 
 
 def _explain_difference(claim: ApprovalClaim, authorised: int, now: int, history: History) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chains.claims import NODES_WORD, Basis, proved_under
 from chains.errors import ContradictionError, NodeError, RpcError
 from chains.evm.answers import parse_hash, parse_list, parse_object, parse_quantity
 from chains.evm.blocks import find_block, find_block_by_hash, header_of
@@ -42,6 +43,11 @@ class Inclusion:
     receipts: tuple[Mapping[str, Any], ...]
     proved: bool
     problem: str = ""
+
+    @property
+    def basis(self) -> Basis:
+        """What it rests on that the block holds the transaction with this receipt."""
+        return proved_under(self.block) if self.proved else NODES_WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,8 @@ def _check_roots(
     receipt: Mapping[str, Any],
 ) -> str:
     """Return "" if the block's lists are those of its header, else why that could not be checked."""
+    if "transactionsRoot" not in block:
+        return "its header cannot be reproduced"
     _agree("transactions root", _hex(transactions_root(transactions)), block["transactionsRoot"])
     if receipts is None:
         return "the node does not serve the receipts of the whole block"

@@ -58,9 +58,7 @@ async def _get_state(rpc: Rpc, intent: AllowanceIntent, settlement: Settlement, 
     if now.allowance != approved:
         pair = Pair(*(parse_address(text) for text in (intent.token.address, intent.owner, intent.spender)))
         history = await get_history(rpc, pair, settlement.block.number, now.block.number, approved)
-    state = find_state(approved, approved, now.allowance, history)
-    explained = history.approval is not None or not history.problem
-    return state if explained or state in {"active", "exceeds"} else None
+    return find_state(approved, approved, approved, now.allowance, history).state
 
 
 async def _get_level(rpc: Rpc, chain: Chain, block: Block) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,7 @@ _FROZEN: Final = bytes.fromhex("e5839836")
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """Allowance and balance in base units and the token's decimals at one block, None where it does not answer.
+    """Allowance and balance in base units at one block, None where the token does not answer.
 
     `blocked` names what bars a spend: `paused`, `owner-blacklisted`, `spender-frozen` and the like; `unasked` says why
     that could not be found out, "" where it could.
@@ -29,7 +30,6 @@ class TokenState:
 
     allowance: int | None
     balance: int | None
-    decimals: int | None
     blocked: tuple[str, ...]
     unasked: str
 
@@ -55,16 +55,26 @@ async def get_allowance(rpc: Rpc, pair: Pair, block: Block) -> int | None:
     return await get_number(rpc, pair.token, encode_allowance(pair.owner, pair.spender), block)
 
 
+async def read_decimals(rpc: Rpc, token: str, *blocks: Block) -> tuple[int | None, Block]:
+    """Return the token's decimals at the first of several blocks whose state the node has, and that block.
+
+    None where the token does not answer, or the node has the state of none of them.
+    """
+    for block in blocks:
+        with suppress(RpcError):
+            return await get_number(rpc, token, encode_decimals(), block), block
+    return None, blocks[-1]
+
+
 async def get_token_state(rpc: Rpc, pair: Pair, block: Block) -> TokenState:
     """Return what the token says at `block`; raises `RpcError` if the node cannot be asked for that block."""
     allowance = await get_allowance(rpc, pair, block)
     balance = await get_number(rpc, pair.token, encode_balance_of(pair.owner), block)
-    decimals = await get_number(rpc, pair.token, encode_decimals(), block)
     try:
         blocked, unasked = await _get_bars(rpc, pair, block), ""
     except RpcError as error:
         blocked, unasked = (), error.message
-    return TokenState(allowance, balance, decimals, blocked, unasked)
+    return TokenState(allowance, balance, blocked, unasked)
 
 
 async def _get_bars(rpc: Rpc, pair: Pair, block: Block) -> tuple[str, ...]:
