@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
-from chains.claims import Finding, OwnershipCheck, OwnershipClaim
+from chains.claims import NEEDS_NOBODY, Finding, OwnershipCheck, OwnershipClaim
 from chains.errors import ContradictionError, InvalidStatementError, NodeError, SignatureMismatchError
 from chains.evm.addresses import parse_address, to_checksum_address
 from chains.evm.codec.signatures import canonical_signature, message_digest, recover_signer
@@ -13,7 +14,6 @@ from chains.evm.verify.contract_signatures import (
     SignatureResult,
     check_contract_signature,
     get_delegate,
-    needs_contract,
 )
 from chains.rpc import Rpc
 from chains.statement_check import check_statement
@@ -30,8 +30,8 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | No
     """Return what is established of a signed statement (EIP-4361, EIP-191).
 
     The owner's own key is tried first and needs no node; everything else is asked of the contract at the owner's
-    address, at block `at` or else the newest. Without a node a signature that only a contract wallet can have made is
-    UNDETERMINED, and any other that is not the owner's own is REFUTED.
+    address, at block `at` or else the newest. Without a node whatever is not the signature of the owner's own key is
+    UNDETERMINED: a contract wallet of one owner gives 65 bytes as well.
 
     Raises `InvalidAddressError` and `InputError` for a claim that cannot be used, `WrongChainError`, and `NodeError` if
     a node was needed and could not be asked.
@@ -40,13 +40,12 @@ async def check_ownership(claim: OwnershipClaim, rpc: Rpc | None, at: Block | No
     findings, not_checked = check_statement(claim, owner)
     result = await _check_signature(claim, owner, rpc, at)
     return OwnershipCheck(
-        findings=(*findings, result.finding),
+        findings=(*findings, *result.notes, result.finding),
         method=result.method,
         normalised=result.normalised,
         block=result.block,
         delegate=result.delegate,
         not_checked=not_checked,
-        facts={"signature": result.finding.verdict, "method": result.method or "none"},
     )
 
 
@@ -63,10 +62,8 @@ async def _check_signature(claim: OwnershipClaim, owner: str, rpc: Rpc | None, a
     except SignatureMismatchError as error:
         if rpc is not None:
             return await check_contract_signature(claim.chain, rpc, owner, digest, signature, at, error.message)
-        if needs_contract(signature):
-            message = "Only a contract wallet can have made a signature of this length: a node is needed to ask it."
-            return SignatureResult(Finding("signature", "UNDETERMINED", message))
-        return _refuted(f"{error.message} If the owner is a contract wallet, a node is needed to ask it.")
+        message = f"{error.message} If the owner is a contract wallet it may accept it: a node is needed to ask."
+        return SignatureResult(Finding("signature", "UNDETERMINED", message))
     return await _accept_key(claim, owner, canonical, normalised, rpc, at)
 
 
@@ -85,7 +82,7 @@ def _require_key(owner: str, digest: bytes, signature: bytes) -> tuple[bytes, st
 async def _accept_key(
     claim: OwnershipClaim, owner: str, canonical: bytes, normalised: str | None, rpc: Rpc | None, at: Block | None
 ) -> SignatureResult:
-    """Return the result for the owner's own signature, with the code its account runs where a node can tell."""
+    """Return the result for the owner's own signature, and note the code its account runs where a node can tell."""
     said = [f"The key of {owner} signed exactly this text (EIP-191)."]
     expected = found = None
     if normalised is not None:
@@ -93,25 +90,26 @@ async def _accept_key(
         said.append(
             f"But {_PUT_RIGHT[normalised]}: who asks for a signature wants the canonical 65 bytes, which are expected."
         )
-    block = delegate = None
-    if rpc is not None:
-        try:
-            asked_at, delegate = await get_delegate(claim.chain, rpc, owner, at)
-        except ContradictionError:
-            raise
-        except NodeError as error:
-            # The signature stands without it, so a node that does not answer takes nothing away.
-            said.append(f"Whether its account runs the code of a contract could not be asked: {error.message}")
-        else:
-            if delegate is not None:
-                block = asked_at
-                said.append(
-                    f"At block {block.number} its account runs the code of {delegate} (EIP-7702), which may say"
-                    " otherwise of this signature (ERC-1271); the key remains the account's root."
-                )
-    finding = Finding("signature", "VERIFIED", " ".join(said), expected, found)
-    return SignatureResult(finding, "eoa-ecdsa", normalised, block, delegate)
+    finding = Finding("signature", "VERIFIED", " ".join(said), expected, found, NEEDS_NOBODY)
+    result = SignatureResult(finding, "eoa-ecdsa", normalised)
+    if rpc is None:
+        return result
+    try:
+        block, delegate = await get_delegate(claim.chain, rpc, owner, at)
+    except ContradictionError:
+        raise
+    except NodeError as error:
+        # The signature stands without it, so a node that does not answer takes nothing away.
+        message = f"Whether the owner's account runs the code of a contract could not be asked: {error.message}"
+        return replace(result, notes=(Finding("account-code", "NOTED", message),))
+    if delegate is None:
+        return result
+    message = (
+        f"At block {block.number} the owner's account runs the code of {delegate} (EIP-7702), which may say otherwise "
+        "of this signature (ERC-1271); the key remains the account's root."
+    )
+    return replace(result, block=block, delegate=delegate, notes=(Finding("account-code", "NOTED", message),))
 
 
 def _refuted(message: str) -> SignatureResult:
-    return SignatureResult(Finding("signature", "REFUTED", message))
+    return SignatureResult(Finding("signature", "REFUTED", message, basis=NEEDS_NOBODY))

@@ -8,7 +8,7 @@ pragma solidity 0.8.37;
 /// code, so that nothing can be changed in a wallet that exists, and what it returns is not looked at.
 contract Erc6492Validator {
     bytes32 private constant SUFFIX = 0x6492649264926492649264926492649264926492649264926492649264926492;
-    /// @dev ERC-1271: the function's selector is also its answer for a valid signature.
+    /// @dev ERC-1271: the function's selector is also its answer for a valid signature, as a whole word.
     bytes4 private constant IS_VALID_SIGNATURE = 0x1626ba7e;
 
     constructor(address owner, bytes32 digest, bytes memory wrapped) {
@@ -45,6 +45,6 @@ contract Erc6492Validator {
             let answered := staticcall(gas(), owner, add(question, 32), mload(question), 0, 32)
             if and(answered, gt(returndatasize(), 31)) { answer := mload(0) }
         }
-        return bytes4(answer) == IS_VALID_SIGNATURE;
+        return answer == bytes32(IS_VALID_SIGNATURE);
     }
 }
