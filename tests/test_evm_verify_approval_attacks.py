@@ -195,14 +195,14 @@ class TestFalseClaims:
         sent = await lab.send(key, entry, encode_operation(wallet, [call]))
         receipt = await lab.rpc.request("eth_getTransactionReceipt", [sent])
         operation = receipt["logs"][-1]["topics"][1]
-        found = finding(await lab.check(lab.claim(operation, wallet, UNIT)), "transaction")
+        found = finding(await lab.check(lab.claim(operation, wallet, UNIT)), "inclusion")
         assert (found.verdict, found.expected) == ("UNDETERMINED", sent)
         assert "ERC-4337 user operation" in found.message
 
     async def test_a49_a_hash_that_no_block_holds_is_undetermined_and_explained(self, lab: Lab):
         check = await lab.check(lab.claim("0x" + "ab" * 32, lab.spender, UNIT))
         assert not_verified(check) == {"transaction": "UNDETERMINED"}
-        assert "EIP-5792" in finding(check, "transaction").message
+        assert "EIP-5792" in finding(check, "inclusion").message
 
 
 class TestSpendsOfferedAsApprovals:
@@ -513,7 +513,7 @@ class TestWhatNeverLanded:
         for known in (replace(claim, raw=raw), replace(claim, raw=raw, block=block), replace(claim, block=block)):
             check = await lab.check(known, rpc=forgetful)
             assert (verdict(check), check.state) == ("UNDETERMINED", None)
-            assert "does not find it by its hash" in finding(check, "transaction").message
+            assert "does not find it by its hash" in finding(check, "inclusion").message
 
 
 class TestWhatCannotBeSpent:

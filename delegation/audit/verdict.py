@@ -203,12 +203,21 @@ def _quorum_findings(agreement: Agreement, results: Sequence[NodeResult], *, fro
 
 
 def _report_ownership(agreement: Agreement) -> OwnershipReport | None:
-    """Return how ownership was established where those that agree on the signature say the same of it."""
+    """Return how ownership was established, as far as those that agree on the signature say the same of it."""
+    rule = "ownership-signature"
+    if all(result.ownership is None for result in agreement.answered):
+        return None
+    return OwnershipReport(
+        method=agreement.value(rule, lambda result: _ownership(result).method),
+        normalised=agreement.value(rule, lambda result: _ownership(result).normalised),
+        block=agreement.common(lambda result: _ownership(result).block),
+        delegate=agreement.common(lambda result: _ownership(result).delegate),
+        not_checked=agreement.common(lambda result: _ownership(result).not_checked) or (),
+    )
 
-    def read(result: NodeResult) -> OwnershipReport | None:
-        return None if result.ownership is None else report_ownership(result.ownership)
 
-    return agreement.value("ownership-signature", read) or agreement.common(read)
+def _ownership(result: NodeResult) -> OwnershipCheck:
+    return result.ownership or OwnershipCheck(findings=())
 
 
 def _approval(result: NodeResult) -> ApprovalCheck:

@@ -61,7 +61,7 @@ async def explain_absence(
                 f"Block {claim.block.number} holds {claim.transaction}, and the node does not find it by its hash: it "
                 "keeps no index so far back. Name another node."
             )
-            return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
+            return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
         found = None
     # Now `found` is another block in the place of the one that is said to have held it.
     before = "" if found is None else f"Block {found[0].number} that held it was reorganised away. "
@@ -83,7 +83,7 @@ async def explain_absence(
             f"{claim.transaction} is no transaction hash but the hash of an ERC-4337 user operation. The transaction "
             f"that carried it is {operation}: verify that one."
         )
-        finding = Finding("transaction", "UNDETERMINED", message, expected=operation, found=claim.transaction)
+        finding = Finding("inclusion", "UNDETERMINED", message, expected=operation, found=claim.transaction)
         return _undetermined([], finding, None, head)
     message = (
         f"The node does not know {claim.transaction}. It may be behind or have dropped old transactions; the "
@@ -91,7 +91,7 @@ async def explain_absence(
         "but the id of a bundle of calls (EIP-5792) or of a user operation (ERC-4337): ask the wallet for the hash of "
         "the transaction."
     )
-    return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
+    return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
 
 
 def wrong_chain(claim: ApprovalClaim, signed: DecodedTransaction) -> Finding:
@@ -137,7 +137,7 @@ async def _explain_by_nonce(
         return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
     if user == claim.transaction:
         message = f"A block holds {claim.transaction}, and the node does not find it by its hash. Name another node."
-        return _undetermined([], Finding("transaction", "UNDETERMINED", message), None, head)
+        return _undetermined([], Finding("inclusion", "UNDETERMINED", message), None, head)
     finding = Finding(
         "inclusion",
         "REFUTED",
