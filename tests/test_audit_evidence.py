@@ -478,7 +478,7 @@ async def test_an_approve_on_a_chain_with_id_59144_is_proved_offline(claimed: tu
     again = verify_evidence(filed.file)
     assert (again.verdict, again.tier, again.method, again.finality) == ("VERIFIED", "T0", "direct", "soft")
     (exhibits,) = filed.content["exhibits"].values()
-    assert {"transaction", "receipt", "slot"} <= set(exhibits)
+    assert {"transaction", "receipt", "slot_now", "proof_now", "slot_at_included"} <= set(exhibits)
 
 
 @pytest.mark.parametrize("field", FALSIFIED)

@@ -201,7 +201,7 @@ class TestFalseClaims:
 
     async def test_a49_a_hash_that_no_block_holds_is_undetermined_and_explained(self, lab: Lab):
         check = await lab.check(lab.claim("0x" + "ab" * 32, lab.spender, UNIT))
-        assert not_verified(check) == {"transaction": "UNDETERMINED"}
+        assert not_verified(check) == {"inclusion": "UNDETERMINED"}
         assert "EIP-5792" in finding(check, "inclusion").message
 
 
