@@ -45,6 +45,7 @@ from delegation.sandbox.document import KeyDocument
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 MAGIC = "0x1626ba7e" + "00" * 28
 SAMPLE = 900
+PARTS = 8
 LIAR, ONE, TWO = (Endpoint(f"https://{name}.example", f"{name}.example") for name in ("liar", "one", "two"))
 ERRORS = [
     {"code": -32601, "message": "the method does not exist/is not available"},
@@ -206,24 +207,18 @@ class Lie:
 
 def lies_about(recorded: Recorded) -> Iterator[Lie]:
     """Every lie of the set, in every field of every answer."""
-    bodies = [exchange.body for exchange in recorded.result.exchanges]
     for at, exchange in enumerate(recorded.result.exchanges):
         answer = json.loads(exchange.body or "{}")
         for error in ERRORS:
             yield Lie(recorded, at, json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}), f"error {error['code']}")
-        for other in {
-            body for body, each in zip(bodies, recorded.result.exchanges, strict=True) if same(each, exchange)
-        }:
+        others = [each.body for each in recorded.result.exchanges if each.method == exchange.method]
+        for other in dict.fromkeys(others):
             if other is not None and other != exchange.body:
                 yield Lie(recorded, at, other, "the answer to another question")
         for path, value in fields({"result": answer.get("result")}):
             for changed in untruths(value):
                 body = json.dumps(put({"jsonrpc": "2.0", "id": 1, "result": answer.get("result")}, path, changed))
                 yield Lie(recorded, at, body, f"{'.'.join(map(str, path))} = {str(changed)[:40]}")
-
-
-def same(one: Exchange, other: Exchange) -> bool:
-    return one.method == other.method
 
 
 def fields(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -323,10 +318,11 @@ def test_no_lie_of_a_sample_is_believed(recorded: list[Recorded]) -> None:
 
 
 @pytest.mark.long
-def test_no_lie_in_any_field_of_any_answer_is_believed(recorded: list[Recorded]) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_lie_in_any_field_of_any_answer_is_believed(recorded: list[Recorded], part: int) -> None:
     lies = [lie for each in recorded for lie in lies_about(each)]
-    assert len(lies) > 20_000
-    assert not [wrong for lie in lies for wrong in judge(lie)]
+    assert len(lies) > 40_000
+    assert not [wrong for lie in lies[part::PARTS] for wrong in judge(lie)]
 
 
 def test_true_block_hashes_let_a_lone_honest_node_reach_the_highest_tier(recorded: list[Recorded]) -> None:
