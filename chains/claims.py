@@ -1,8 +1,8 @@
 """What is claimed of a chain, and what checking it established: claims in, findings out.
 
 A verdict is VERIFIED, REFUTED or UNDETERMINED: "could not check" is never "no" and never "yes" (rule 16). Each finding
-says what it rests on, its `Basis`, as far as the answers of one node tell; how many operators say the same is for whoever
-asked several. Rules that are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
+says what it rests on, its `Basis`, as far as the answers of one node tell; how many operators say the same is for
+whoever asked several. Rules that are cited by number are in `chains/RULES.md`, attacks in `tests/ATTACKS.md`.
 """
 
 from __future__ import annotations
@@ -124,18 +124,18 @@ def satisfies(claim: ApprovalClaim, approved: int) -> bool:
     return approved == claim.amount or (is_unlimited(family, claim.amount) and is_unlimited(family, approved))
 
 
-def check_amount(claim: ApprovalClaim, approved: int) -> Finding:
+def check_amount(claim: ApprovalClaim, approved: int, basis: Basis = NODES_WORD) -> Finding:
     """Return the finding on an approved amount, in base units; whole tokens taken for base units are called that."""
     expected, found = str(claim.amount), str(approved)
     if satisfies(claim, approved):
         message = f"The approval is for {show_amount(claim, approved)}, as claimed."
-        return Finding("amount", "VERIFIED", message, expected, found)
+        return Finding("amount", "VERIFIED", message, expected, found, basis)
     message = f"Claimed is {show_amount(claim, claim.amount)}; approved is {show_amount(claim, approved)}."
     scale = 10**claim.token.decimals
     if claim.amount == approved * scale or approved == claim.amount * scale:
         message += f" They differ by exactly the token's {claim.token.decimals} decimals."
         message += " Whole tokens were taken for base units."
-    return Finding("amount", "REFUTED", message, expected, found)
+    return Finding("amount", "REFUTED", message, expected, found, basis)
 
 
 @dataclass(frozen=True, slots=True)
