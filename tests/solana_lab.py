@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -42,6 +43,8 @@ LAMPORTS = 10**9
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 
 Answer = Callable[[Any], Any]
+
+_UNSURE = re.compile(r"not known|not proved|not pinned|could not be read|cannot be told")
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,8 @@ class SolanaLab:
         assert run_offline(get_head(self.chain, replay, at)) == head
         assert run_offline(check_approval(claim, replay, head)) == check
         json.dumps(check.exhibits)
+        unsure = [one.message for one in check.findings if one.verdict == "VERIFIED" and _UNSURE.search(one.message)]
+        assert not unsure, "what is not known is NOTED or UNDETERMINED, and never a yes"
         return check
 
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solana_lab import (
+    Answer,
     LyingRpc,
     Refusal,
     SolanaLab,
     approve,
     calls,
     finding,
+    mention,
     new_spender,
     open_lab,
     refusals,
@@ -39,8 +42,9 @@ from chains.claims import NEEDS_NOBODY, NODES_WORD, ApprovalClaim
 from chains.errors import ChainError, ContradictionError, InputError, NodeError, NodeUnreachableError, WrongChainError
 from chains.family import check_approval, get_head
 from chains.networks.solana import SOLANA
-from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.rpc.transcript import Exchange, RecordingRpc, ReplayRpc, run_offline
 from chains.solana.accounts import get_accounts
+from chains.solana.addresses import TOKEN_PROGRAM
 from chains.types import Block, Token
 from delegation.sandbox import Sandbox
 
@@ -308,6 +312,83 @@ async def test_the_decimals_of_a_token_are_pinned_or_those_of_the_transaction_or
         check = await lab.check(asked, getMultipleAccounts=lie, getTransaction=unrecorded)
         assert (verdict(check), finding(check, "decimals").basis) == ("VERIFIED", NEEDS_NOBODY)
         assert finding(check, "decimals-read").verdict == "NOTED"
+
+
+async def test_what_needs_nobody_is_the_same_whatever_a_node_says(lab: SolanaLab) -> None:
+    spender, thief, stranger = new_spender(), new_spender(), await lab.wallet(await lab.new_token())
+    for kind in ("alone", "with another's", "with another of the owner's"):
+        wallet = await lab.wallet()
+        other = stranger
+        if kind == "with another of the owner's":
+            token = await lab.new_token()
+            other = replace(await lab.wallet(token, owner=wallet.key.pubkey()), key=wallet.key)
+        steps = [approve(wallet, spender, 5)]
+        if kind != "alone":
+            steps.append(approve(other, thief, 6))
+        mentioned = mention(wallet.account, spender, thief, TOKEN_PROGRAM)
+        sent = await lab.submit([*steps, mentioned], *{one.address: one.key for one in (wallet, other)}.values())
+        claim = lab.claim(sent, wallet, spender, 5)
+        honest = {
+            (one.rule, one.verdict, one.found, one.message)
+            for one in (await lab.check(claim)).findings
+            if one.basis == NEEDS_NOBODY and one.verdict != "NOTED"
+        }
+        assert {rule for rule, *_ in honest} == {"signatures", "approval", "token", "owner", "spender", "amount"}
+        inner = calls(sent, len(steps), approve(wallet, thief, 7))
+
+        def both(answer: Any, inner: Answer = inner) -> Any:
+            return inner(_swapped_mints(answer))
+
+        for lies in (
+            {"getTransaction": inner},
+            {"getTransaction": calls(sent, len(steps), revoke(wallet))},
+            {"getTransaction": _swapped_mints},
+            {"getTransaction": both},
+            {"getMultipleAccounts": _swapped_accounts},
+            {"getMultipleAccounts": lambda _: Refusal(-32601)},
+        ):
+            findings = (await lab.check(claim, **lies)).findings
+            shown = {
+                (one.rule, one.verdict, one.found, one.message)
+                for one in findings
+                if one.basis == NEEDS_NOBODY and one.verdict != "NOTED"
+            }
+            assert shown <= honest, (kind, shown - honest)
+
+
+def _swapped_mints(answer: Any) -> Any:
+    """Return a transaction with the mints of its accounts told the other way round, and the first for those alone."""
+    meta = dict(answer["meta"])
+    for name in ("preTokenBalances", "postTokenBalances"):
+        mints = [one["mint"] for one in meta[name]]
+        others = mints[::-1] if len(mints) > 1 else [TOKEN_PROGRAM] * len(mints)
+        meta[name] = [one | {"mint": mint} for one, mint in zip(meta[name], others, strict=True)]
+    return answer | {"meta": meta}
+
+
+def _swapped_accounts(answer: Any) -> Any:
+    return answer | {"value": answer["value"][::-1]}
+
+
+def test_a_file_of_before_keeps_its_verdict() -> None:
+    file = json.loads((Path(__file__).parent / "documents" / "evidence-1-solana.json").read_text())
+    claimed = file["claim"]["approval"]
+    [endpoint] = file["endpoints"]
+    rpc = ReplayRpc([Exchange(one["method"], one["params"], one["body"]) for one in endpoint["exchanges"]])
+    chain = replace(SOLANA, genesis_hash=claimed["chain"])
+    claim = ApprovalClaim(
+        chain,
+        claimed["transaction"],
+        Token(claimed["token"]["symbol"], claimed["token"]["address"], claimed["token"]["decimals"]),
+        claimed["owner"],
+        claimed["spender"],
+        int(claimed["amount"]),
+        raw=claimed["raw"],
+    )
+    check = run_offline(check_approval(claim, rpc, run_offline(get_head(chain, rpc, "latest"))))
+    assert (verdict(check), check.state, still_active(check)) == (file["report"]["verdict"], "active", "VERIFIED")
+    written = file["report"]["amounts"]
+    assert {name: int(value) for name, value in written.items()} == asdict(check.amounts)
 
 
 async def test_a_state_that_came_later_is_about_the_present_and_needs_no_word_for_the_claim(
