@@ -28,6 +28,7 @@ from solana_lab import (
     refuted,
     revoke,
     serves,
+    still_active,
     verdict,
 )
 from solders.address_lookup_table_account import AddressLookupTableAccount
@@ -37,12 +38,12 @@ from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, create_account
 from spl.token.constants import TOKEN_PROGRAM_ID
 
-from chains.claims import Amounts
+from chains.claims import NEEDS_NOBODY, NODES_WORD, Amounts
 from chains.errors import ContradictionError
 from chains.family import check_approval, get_head
 from chains.rpc import HttpRpc
 from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
-from chains.solana.addresses import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
+from chains.solana.addresses import MEMO_PROGRAMS, TOKEN_PROGRAM
 from chains.solana.approve import build_approve, build_approve_checked
 from chains.types import Token
 from delegation.sandbox import Sandbox
@@ -59,26 +60,34 @@ async def test_an_approval_is_verified_from_its_signed_bytes_and_the_account_as_
     sent = await lab.submit([approve(wallet, spender, 5 * UNIT)], wallet.key)
     check = await lab.check(lab.claim(sent, wallet, spender, 5 * UNIT))
     assert verdict(check) == "VERIFIED"
-    assert [one.rule for one in check.findings] == [
-        *("transaction", "signatures", "status", "approval", "token", "mint", "decimals"),
-        *("owner", "spender", "amount", "state"),
+    assert [(one.rule, one.verdict, one.basis) for one in check.findings if one.about == "claim"] == [
+        ("transaction", "VERIFIED", NODES_WORD),
+        ("signatures", "VERIFIED", NEEDS_NOBODY),
+        ("finality", "NOTED", NODES_WORD),
+        ("status", "VERIFIED", NODES_WORD),
+        ("approval", "VERIFIED", NEEDS_NOBODY),
+        ("token", "VERIFIED", NEEDS_NOBODY),
+        ("decimals", "VERIFIED", NODES_WORD),
+        ("owner", "VERIFIED", NEEDS_NOBODY),
+        ("spender", "VERIFIED", NEEDS_NOBODY),
+        ("amount", "VERIFIED", NEEDS_NOBODY),
     ]
+    assert [(one.rule, one.verdict, one.found) for one in check.findings if one.about == "present"] == [
+        ("allowance", "VERIFIED", str(5 * UNIT)),
+        ("balance", "NOTED", str(HELD)),
+        ("spendable", "NOTED", str(5 * UNIT)),
+        ("state", "NOTED", "active"),
+        ("still-active", "VERIFIED", str(5 * UNIT)),
+    ]
+    assert all(one.basis == NODES_WORD for one in check.findings if one.about == "present")
     assert (check.method, check.via, check.state, check.blocked) == ("instruction", "top-level", "active", ())
     assert check.amounts == Amounts(5 * UNIT, 5 * UNIT, HELD, 5 * UNIT)
     assert check.included is not None
     assert check.head is not None
     assert check.head.number >= check.included.number
-    assert check.facts == {
-        "transaction": sent.signature,
-        "slot": str(check.included.number),
-        "status": "ok",
-        "source": wallet.account,
-        "delegate": spender,
-        "allowance": str(5 * UNIT),
-        "balance": str(HELD),
-        "owner": wallet.address,
-        "mint": lab.token.address,
-    }
+    assert finding(check, "transaction").found == str(check.included.number)
+    assert (finding(check, "amount").found, finding(check, "spender").found) == (str(5 * UNIT), spender)
+    assert (finding(check, "finality").found, check.finality) == ("confirmed", "confirmed")
     assert check.exhibits["transaction"]["raw"] == sent.raw
     held = check.exhibits["accounts"]
     assert held["slot"] == check.head.number
@@ -111,7 +120,6 @@ async def test_a_signature_is_said_to_prove_that_it_was_signed_and_not_that_it_l
     assert "not prove that it landed" in said
     assert str(lab.payer.pubkey()) in said
     assert wallet.address in said
-    assert check.proved is False
 
 
 async def test_a_transaction_becomes_final(lab: SolanaLab) -> None:
@@ -181,7 +189,7 @@ async def test_an_approval_of_less_and_then_of_more_replaces_and_exceeds_the_cla
     zero = await lab.submit([approve(wallet, spender, 0)], wallet.key)
     check = await lab.check(claim)
     # Rule 36: a delegate with nothing left is not an absent one.
-    assert (check.state, check.facts["delegate"], check.facts["allowance"]) == ("revoked", spender, "0")
+    assert (check.state, check.amounts.remaining, still_active(check)) == ("revoked", 0, "REFUTED")
     assert "still named" in finding(check, "state").message
     check = await lab.check(lab.claim(zero, wallet, spender, 0))
     assert (verdict(check), check.state) == ("VERIFIED", "revoked")
@@ -266,12 +274,29 @@ async def test_an_account_that_is_not_the_associated_one_is_judged_by_its_own_by
     wallet = replace(owner, account=str(account.pubkey()))
     sent = await lab.submit([create_account(space), made, approve(wallet, spender, 3)], lab.payer, account, owner.key)
     check = await lab.check(lab.claim(sent, wallet, spender, 3))
-    assert (verdict(check), check.state, check.facts["source"]) == ("VERIFIED", "active", wallet.account)
+    claim = lab.claim(sent, wallet, spender, 3)
+    assert (verdict(check), check.state) == ("VERIFIED", "active")
+    assert wallet.account in finding(check, "approval").message
     assert check.amounts == Amounts(3, 3, 0, 0)
-    # Once it is closed, nothing tells which token it was of.
+    # Which mint it is of, no signature shows.
+    assert (finding(check, "token").basis, finding(check, "spender").basis) == (NODES_WORD, NEEDS_NOBODY)
+    other = await lab.new_token()
+    assert refuted(await lab.check(replace(claim, token=other))) == ["token"]
+    # Closed, and opened again at its address for another token: what was approved is what it was.
     await lab.submit([lab.close(wallet)], owner.key)
-    check = await lab.check(lab.claim(sent, wallet, spender, 3))
-    assert (verdict(check), finding(check, "token").verdict, check.state) == ("UNDETERMINED", "UNDETERMINED", "revoked")
+    check = await lab.check(claim)
+    assert (verdict(check), check.state, still_active(check)) == ("VERIFIED", "revoked", "REFUTED")
+    metas[1] = AccountMeta(Pubkey.from_string(other.address), False, False)
+    again = Instruction(TOKEN_PROGRAM_ID, bytes(made.data), metas)
+    await lab.submit([create_account(space), again, approve(wallet, spender, 3)], lab.payer, account, owner.key)
+    check = await lab.check(claim)
+    assert (verdict(check), check.state, still_active(check)) == ("VERIFIED", "replaced", "REFUTED")
+    assert (check.amounts, finding(check, "allowance").found) == (Amounts(3, 0, 0, 0), "0")
+    assert refuted(await lab.check(replace(claim, token=other))) == ["token"]
+    # Where the node has no record of the transaction's balances, nothing tells which token it was of.
+    for asked in (claim, replace(claim, token=other)):
+        check = await lab.check(asked, getTransaction=_without_balances)
+        assert (verdict(check), finding(check, "token").verdict) == ("UNDETERMINED", "UNDETERMINED")
 
 
 async def test_of_several_accounts_in_one_transaction_the_claimed_one_is_judged(lab: SolanaLab) -> None:
@@ -284,7 +309,8 @@ async def test_of_several_accounts_in_one_transaction_the_claimed_one_is_judged(
         (stranger, lab.claim(sent, stranger, spender, 4, token=other)),
     ):
         check = await lab.check(claim)
-        assert (verdict(check), check.facts["source"]) == ("VERIFIED", first.account)
+        assert verdict(check) == "VERIFIED"
+        assert first.account in finding(check, "approval").message
 
 
 async def test_keys_from_an_address_table_are_resolved_and_said_to_be_the_nodes_word(lab: SolanaLab) -> None:
@@ -310,6 +336,7 @@ async def test_keys_from_an_address_table_are_resolved_and_said_to_be_the_nodes_
     check = await lab.check(claim)
     assert (verdict(check), check.state) == ("VERIFIED", "active")
     assert "address tables" in finding(check, "approval").message
+    assert {finding(check, rule).basis for rule in ("approval", "owner", "spender", "amount")} == {NODES_WORD}
 
     def without(answer: Any) -> Any:
         answer["meta"]["loadedAddresses"] = None
@@ -337,7 +364,10 @@ async def test_an_approval_that_a_program_gave_for_its_own_address_is_labelled_a
     check = await lab.check(claim, getTransaction=calls(sent, 0, step))
     assert finding(check, "owner").verdict == "VERIFIED"
     assert "no signature shows it" in finding(check, "owner").message
-    assert (verdict(check), finding(check, "approval").verdict) == ("UNDETERMINED", "UNDETERMINED")
+    assert "the signature does not cover it" in finding(check, "approval").message
+    assert {finding(check, rule).basis for rule in ("approval", "owner", "spender", "amount")} == {NODES_WORD}
+    # The account was never told: what there is of it is 0, which is about the present.
+    assert (verdict(check), still_active(check)) == ("VERIFIED", "REFUTED")
 
 
 async def test_a_transaction_that_approves_nothing_is_refuted(lab: SolanaLab) -> None:
@@ -359,16 +389,28 @@ async def test_a_transaction_that_approves_nothing_is_refuted(lab: SolanaLab) ->
     assert (verdict(check), finding(check, "approval").verdict) == ("UNDETERMINED", "UNDETERMINED")
 
 
-async def test_what_is_no_mint_or_of_the_other_program_is_refuted_as_the_token(lab: SolanaLab) -> None:
+async def test_what_is_no_mint_is_refuted_as_the_token_by_what_the_account_was_of(lab: SolanaLab) -> None:
     wallet, spender = await lab.wallet(), new_spender()
     sent = await lab.submit([approve(wallet, spender, 5)], wallet.key)
     claim = lab.claim(sent, wallet, spender, 5)
     for address in (wallet.account, new_spender()):
         check = await lab.check(replace(claim, token=Token("USDC", address, 6)))
-        assert refuted(check) == ["token", "mint"]
+        assert refuted(check) == ["token"]
+        assert finding(check, "token").found == lab.token.address
 
     def moved(answer: Any) -> Any:
-        answer["value"][0]["owner"] = TOKEN_2022_PROGRAM
+        answer["value"][0]["owner"] = MEMO_PROGRAMS[0]
         return answer
 
-    assert refuted(await lab.check(claim, getMultipleAccounts=moved)) == ["token"]
+    # What stands at the mint's address now is not what was approved: the account's own address tells that.
+    for lie in (moved, _without_mint):
+        check = await lab.check(claim, getMultipleAccounts=lie)
+        assert (verdict(check), finding(check, "mint").verdict) == ("VERIFIED", "NOTED")
+
+
+def _without_mint(answer: Any) -> Any:
+    return answer | {"value": [None, *answer["value"][1:]]}
+
+
+def _without_balances(answer: Any) -> Any:
+    return answer | {"meta": answer["meta"] | {"preTokenBalances": None, "postTokenBalances": []}}

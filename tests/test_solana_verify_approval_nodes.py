@@ -8,22 +8,28 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solana_lab import (
+    Answer,
     LyingRpc,
     Refusal,
     SolanaLab,
     approve,
     calls,
     finding,
+    mention,
     new_spender,
     open_lab,
+    refusals,
+    refuted,
     revoke,
+    still_active,
     verdict,
 )
 from solders.hash import Hash
@@ -32,11 +38,13 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
+from chains.claims import NEEDS_NOBODY, NODES_WORD, ApprovalClaim
 from chains.errors import ChainError, ContradictionError, InputError, NodeError, NodeUnreachableError, WrongChainError
 from chains.family import check_approval, get_head
 from chains.networks.solana import SOLANA
-from chains.rpc.transcript import RecordingRpc, ReplayRpc, run_offline
+from chains.rpc.transcript import Exchange, RecordingRpc, ReplayRpc, run_offline
 from chains.solana.accounts import get_accounts
+from chains.solana.addresses import TOKEN_PROGRAM
 from chains.types import Block, Token
 from delegation.sandbox import Sandbox
 
@@ -166,34 +174,70 @@ async def spent(lab: SolanaLab) -> tuple[Any, list[Any]]:
     return (claim, head), recorder.exchanges
 
 
-@pytest.mark.parametrize(
-    ("method", "rule", "outcome"),
-    [
-        ("getTransaction", "transaction", "UNDETERMINED"),
-        ("getSignatureStatuses", "state", "VERIFIED"),
-        ("getMultipleAccounts", "mint", "UNDETERMINED"),
-        ("getSignaturesForAddress", "state", "UNDETERMINED"),
-    ],
-)
-async def test_a_question_that_is_refused_or_answered_with_nonsense_refutes_nothing(
-    lab: SolanaLab, spent: Any, method: str, rule: str, outcome: str
+@pytest.mark.parametrize("method", ["getTransaction", "getSignatureStatuses", "getMultipleAccounts"])
+async def test_a_question_that_is_answered_with_nonsense_refutes_nothing(
+    lab: SolanaLab, spent: Any, method: str
 ) -> None:
     (claim, _head), _ = spent
-    for lie in (
-        Refusal(-32000),
-        Refusal(-32016),
-        "nonsense",
-        [],
-        {"value": [1, 2]},
-        {"context": {"slot": -1}},
-        _NO_ACCOUNTS,
-    ):
+    for lie in ("nonsense", [], {"value": [1, 2]}, {"context": {"slot": -1}}, _NO_ACCOUNTS):
         check = await lab.check(claim, **{method: lambda _, lie=lie: lie})
-        assert finding(check, rule).verdict == outcome
-        assert verdict(check) == outcome
-    if method == "getSignaturesForAddress":
-        assert check.state is None
-        assert check.amounts.remaining == 0
+        assert verdict(check) == ("UNDETERMINED" if method == "getTransaction" else "VERIFIED")
+        if method == "getMultipleAccounts":
+            assert (still_active(check), finding(check, "allowance").verdict) == ("UNDETERMINED", "UNDETERMINED")
+
+
+@pytest.mark.parametrize("spelling", refusals())
+async def test_a52_whatever_a_node_calls_the_reason_for_not_answering_it_turns_no_verdict(
+    lab: SolanaLab, standing: Any, spelling: str
+) -> None:
+    claims, refusal = standing, refusals()[spelling]
+    for method in ("getTransaction", "getSignatureStatuses", "getMultipleAccounts", "getSignaturesForAddress"):
+        for name, (claim, honest) in claims.items():
+            check = await lab.check(claim, **{method: lambda _: refusal})
+            # The claim itself needs the transaction alone.
+            assert verdict(check) == ("UNDETERMINED" if method == "getTransaction" else "VERIFIED"), (name, method)
+            if method == "getTransaction":
+                assert [one.about for one in check.findings if one.verdict != "NOTED"] == ["claim"]
+            elif method == "getMultipleAccounts":
+                assert (still_active(check), check.state) == ("UNDETERMINED", None), name
+            elif method == "getSignaturesForAddress" and name in _TOLD_BY_HISTORY:
+                # What is left is read all the same; what took the rest is not guessed.
+                unsettled = "REFUTED" if check.amounts.remaining == 0 else "UNDETERMINED"
+                assert (still_active(check), check.state) == (unsettled, None), name
+                assert finding(check, "state").found == "unknown"
+            else:
+                assert (still_active(check), check.state) == honest, name
+
+
+_TOLD_BY_HISTORY = ("reduced", "replaced by less", "revoked")
+
+
+@pytest.fixture(scope="module")
+async def standing(lab: SolanaLab) -> dict[str, tuple[ApprovalClaim, tuple[Any, Any]]]:
+    """Claims by what became of them, each with whether it still stands and its state as an honest node has it."""
+    made = {}
+    for name, honest in {
+        "active": ("VERIFIED", "active"),
+        "reduced": ("VERIFIED", "reduced"),
+        "replaced by less": ("REFUTED", "replaced"),
+        "revoked": ("REFUTED", "revoked"),
+        "exceeds": ("REFUTED", "exceeds"),
+    }.items():
+        wallet, spender = await lab.wallet(), Keypair()
+        address = str(spender.pubkey())
+        sent = await lab.submit([approve(wallet, address, 10)], wallet.key)
+        if name == "reduced":
+            await lab.spend(wallet, spender, 3)
+        elif name == "replaced by less":
+            await lab.submit([approve(wallet, address, 4)], wallet.key)
+        elif name == "revoked":
+            await lab.submit([revoke(wallet)], wallet.key)
+        elif name == "exceeds":
+            await lab.submit([approve(wallet, address, 11)], wallet.key)
+        made[name] = (lab.claim(sent, wallet, address, 10), honest)
+        check = await lab.check(made[name][0])
+        assert (verdict(check), still_active(check), check.state) == ("VERIFIED", *honest)
+    return made
 
 
 async def test_a_history_that_does_not_explain_the_account_is_said_not_to(lab: SolanaLab, spent: Any) -> None:
@@ -201,15 +245,17 @@ async def test_a_history_that_does_not_explain_the_account_is_said_not_to(lab: S
     failures = [{"signature": claim.transaction, "err": "AccountInUse"}] * 25
     for listed, words in (([], "do not explain"), (failures, "do not reach back")):
         check = await lab.check(claim, getSignaturesForAddress=lambda _, listed=listed: listed)
-        assert (verdict(check), check.state) == ("UNDETERMINED", None)
+        # Nothing is left, which needs no history.
+        assert (verdict(check), check.state, still_active(check)) == ("VERIFIED", None, "REFUTED")
         assert words in finding(check, "state").message
     wallet, spender = await lab.wallet(), Keypair()
     sent = await lab.submit([approve(wallet, str(spender.pubkey()), 10)], wallet.key)
     newest = await lab.spend(wallet, spender, 3)
     claim = lab.claim(sent, wallet, str(spender.pubkey()), 10)
     check = await lab.check(claim, getSignaturesForAddress=lambda _: [])
-    # Less is left than was approved, so the claim stands: what is unknown is only how it came.
-    assert (verdict(check), check.state, check.amounts.remaining) == ("VERIFIED", "reduced", 7)
+    # Less is left than was approved: the claim stands, and what took the rest is not guessed.
+    assert (verdict(check), check.state, check.amounts.remaining) == ("VERIFIED", None, 7)
+    assert still_active(check) == "UNDETERMINED"
     assert "is not known" in finding(check, "state").message
     newer = Instruction(TOKEN_PROGRAM_ID, bytes([200]), [AccountMeta(Pubkey.from_string(wallet.account), False, True)])
     for lie in (calls(newest, 0, newer), None):
@@ -220,8 +266,138 @@ async def test_a_history_that_does_not_explain_the_account_is_said_not_to(lab: S
             return answer if len(told) == 1 else answer | {"meta": answer["meta"] | {"err": "AccountInUse"}}
 
         check = await lab.check(claim, getTransaction=lie or failed)
-        assert (check.state, check.amounts.remaining) == ("reduced", 7)
+        assert (check.state, check.amounts.remaining, still_active(check)) == (None, 7, "UNDETERMINED")
         assert "could not be read" in finding(check, "state").message
+
+
+async def test_takings_that_do_not_add_up_to_what_is_missing_explain_nothing(lab: SolanaLab) -> None:
+    wallet, spender = await lab.wallet(), Keypair()
+    address = str(spender.pubkey())
+    sent = await lab.submit([approve(wallet, address, 10)], wallet.key)
+    await lab.submit([approve(wallet, address, 12)], wallet.key)
+    taken = await lab.spend(wallet, spender, 5)
+    claim = lab.claim(sent, wallet, address, 10)
+    check = await lab.check(claim)
+    assert (check.state, check.amounts.remaining, still_active(check)) == ("replaced", 7, "REFUTED")
+    # A history that ends at the taking of 5 does not explain that 3 are missing.
+    listed = [{"signature": taken.signature, "err": None}]
+    check = await lab.check(claim, getSignaturesForAddress=lambda _: listed)
+    assert (check.state, check.amounts.remaining, still_active(check)) == (None, 7, "UNDETERMINED")
+
+
+async def test_the_decimals_of_a_token_are_pinned_or_those_of_the_transaction_or_the_nodes_word(
+    lab: SolanaLab, spent: Any
+) -> None:
+    (claim, _head), _ = spent
+
+    def lie(answer: Any) -> Any:
+        data = bytearray(b64decode(answer["value"][0]["data"][0]))
+        data[44] = 9
+        answer["value"][0]["data"][0] = b64encode(data).decode()
+        return answer
+
+    def unrecorded(answer: Any) -> Any:
+        return answer | {"meta": answer["meta"] | {"preTokenBalances": "none", "postTokenBalances": [{"mint": 5}]}}
+
+    check = await lab.check(claim, getMultipleAccounts=lie)
+    assert (verdict(check), finding(check, "decimals").basis) == ("VERIFIED", NODES_WORD)
+    check = await lab.check(claim, getMultipleAccounts=lie, getTransaction=unrecorded)
+    assert (verdict(check), finding(check, "decimals").verdict) == ("REFUTED", "REFUTED")
+    for refusal in refusals().values():
+        check = await lab.check(claim, getMultipleAccounts=lambda _, no=refusal: no, getTransaction=unrecorded)
+        assert (verdict(check), finding(check, "decimals").verdict) == ("UNDETERMINED", "UNDETERMINED")
+    pinned = replace(claim, token_pinned=True)
+    known = replace(claim, chain=replace(claim.chain, tokens=(claim.token,)))
+    for asked in (pinned, known):
+        check = await lab.check(asked, getMultipleAccounts=lie, getTransaction=unrecorded)
+        assert (verdict(check), finding(check, "decimals").basis) == ("VERIFIED", NEEDS_NOBODY)
+        assert finding(check, "decimals-read").verdict == "NOTED"
+
+
+async def test_what_needs_nobody_is_the_same_whatever_a_node_says(lab: SolanaLab) -> None:
+    spender, thief, stranger = new_spender(), new_spender(), await lab.wallet(await lab.new_token())
+    for kind in ("alone", "with another's", "with another of the owner's"):
+        wallet = await lab.wallet()
+        other = stranger
+        if kind == "with another of the owner's":
+            token = await lab.new_token()
+            other = replace(await lab.wallet(token, owner=wallet.key.pubkey()), key=wallet.key)
+        steps = [approve(wallet, spender, 5)]
+        if kind != "alone":
+            steps.append(approve(other, thief, 6))
+        mentioned = mention(wallet.account, spender, thief, TOKEN_PROGRAM)
+        sent = await lab.submit([*steps, mentioned], *{one.address: one.key for one in (wallet, other)}.values())
+        claim = lab.claim(sent, wallet, spender, 5)
+        honest = {
+            (one.rule, one.verdict, one.found, one.message)
+            for one in (await lab.check(claim)).findings
+            if one.basis == NEEDS_NOBODY and one.verdict != "NOTED"
+        }
+        assert {rule for rule, *_ in honest} == {"signatures", "approval", "token", "owner", "spender", "amount"}
+        inner = calls(sent, len(steps), approve(wallet, thief, 7))
+
+        def both(answer: Any, inner: Answer = inner) -> Any:
+            return inner(_swapped_mints(answer))
+
+        for lies in (
+            {"getTransaction": inner},
+            {"getTransaction": calls(sent, len(steps), revoke(wallet))},
+            {"getTransaction": _swapped_mints},
+            {"getTransaction": both},
+            {"getMultipleAccounts": _swapped_accounts},
+            {"getMultipleAccounts": lambda _: Refusal(-32601)},
+        ):
+            findings = (await lab.check(claim, **lies)).findings
+            shown = {
+                (one.rule, one.verdict, one.found, one.message)
+                for one in findings
+                if one.basis == NEEDS_NOBODY and one.verdict != "NOTED"
+            }
+            assert shown <= honest, (kind, shown - honest)
+
+
+def _swapped_mints(answer: Any) -> Any:
+    """Return a transaction with the mints of its accounts told the other way round, and the first for those alone."""
+    meta = dict(answer["meta"])
+    for name in ("preTokenBalances", "postTokenBalances"):
+        mints = [one["mint"] for one in meta[name]]
+        others = mints[::-1] if len(mints) > 1 else [TOKEN_PROGRAM] * len(mints)
+        meta[name] = [one | {"mint": mint} for one, mint in zip(meta[name], others, strict=True)]
+    return answer | {"meta": meta}
+
+
+def _swapped_accounts(answer: Any) -> Any:
+    return answer | {"value": answer["value"][::-1]}
+
+
+def test_a_file_of_before_keeps_its_verdict() -> None:
+    file = json.loads((Path(__file__).parent / "documents" / "evidence-1-solana.json").read_text())
+    claimed = file["claim"]["approval"]
+    [endpoint] = file["endpoints"]
+    rpc = ReplayRpc([Exchange(one["method"], one["params"], one["body"]) for one in endpoint["exchanges"]])
+    chain = replace(SOLANA, genesis_hash=claimed["chain"])
+    claim = ApprovalClaim(
+        chain,
+        claimed["transaction"],
+        Token(claimed["token"]["symbol"], claimed["token"]["address"], claimed["token"]["decimals"]),
+        claimed["owner"],
+        claimed["spender"],
+        int(claimed["amount"]),
+        raw=claimed["raw"],
+    )
+    check = run_offline(check_approval(claim, rpc, run_offline(get_head(chain, rpc, "latest"))))
+    assert (verdict(check), check.state, still_active(check)) == (file["report"]["verdict"], "active", "VERIFIED")
+    written = file["report"]["amounts"]
+    assert {name: int(value) for name, value in written.items()} == asdict(check.amounts)
+
+
+async def test_a_state_that_came_later_is_about_the_present_and_needs_no_word_for_the_claim(
+    lab: SolanaLab, standing: Any
+) -> None:
+    for claim, _ in standing.values():
+        check = await lab.check(claim)
+        rules = {one.rule for one in check.findings if one.about == "present"}
+        assert rules == {"allowance", "balance", "spendable", "state", "still-active"}
 
 
 async def test_account_bytes_that_are_none_are_not_taken_for_an_account(lab: SolanaLab, spent: Any) -> None:
@@ -233,8 +409,8 @@ async def test_account_bytes_that_are_none_are_not_taken_for_an_account(lab: Sol
         return answer
 
     check = await lab.check(claim, getMultipleAccounts=cut)
-    assert (verdict(check), check.state) == ("UNDETERMINED", None)
-    assert finding(check, "state").verdict == "UNDETERMINED"
+    assert (verdict(check), check.state, still_active(check)) == ("VERIFIED", None, "UNDETERMINED")
+    assert finding(check, "allowance").verdict == "UNDETERMINED"
 
 
 async def test_more_accounts_than_can_be_read_at_one_slot_are_not_read_at_several(lab: SolanaLab) -> None:
@@ -250,8 +426,8 @@ async def test_a_node_that_is_behind_the_transaction_cannot_say_what_became_of_i
         return answer
 
     check = await lab.check(claim, getMultipleAccounts=old)
-    assert (verdict(check), check.state) == ("UNDETERMINED", None)
-    assert "behind" in finding(check, "state").message
+    assert (verdict(check), check.state, still_active(check)) == ("VERIFIED", None, "UNDETERMINED")
+    assert "behind" in finding(check, "allowance").message
 
 
 async def test_a_node_that_does_not_say_whether_it_succeeded_leaves_it_open(lab: SolanaLab, spent: Any) -> None:
@@ -294,6 +470,14 @@ async def test_a_node_that_contradicts_itself_about_slot_or_status_is_rejected(l
     for lie in (elsewhere, failed):
         with pytest.raises(ContradictionError, match="two slots, or that it failed"):
             await lab.check(claim, getSignatureStatuses=lie)
+    # Another spelling of the error is no contradiction.
+    reason = {"InstructionError": [0, "BorshIoError"]}
+    check = await lab.check(
+        claim,
+        getSignatureStatuses=failed,
+        getTransaction=lambda answer: answer | {"meta": answer["meta"] | {"err": reason}},
+    )
+    assert refuted(check) == ["status"]
 
 
 async def test_a_transcript_that_ends_early_is_a_node_that_did_not_answer(spent: Any) -> None:

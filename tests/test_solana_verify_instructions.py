@@ -19,9 +19,12 @@ from chains.solana.answers import base58_bytes
 from chains.solana.verify.inclusion import has_known_version, verify_transaction
 from chains.solana.verify.instructions import (
     Call,
+    Holding,
     Outcome,
     TokenCall,
     find_outcomes,
+    needs_no_node,
+    read_holdings,
     read_token_call,
     resolve_keys,
     take_apart,
@@ -302,6 +305,37 @@ def test_any_instructions_at_all_have_an_outcome(calls: list[Call]) -> None:
         assert 0 <= outcome.left <= outcome.last.amount < 2**64
     for one in calls:
         assert b"".join(part.data for part in take_apart(one)) in (one.data, _without_headers(one))
+
+
+def test_a_message_needs_no_node_unless_it_loads_keys_or_calls_what_could_approve() -> None:
+    harmless = Call(COMPUTE_BUDGET_PROGRAM, (), b"\x02" + bytes(4))
+    assert needs_no_node(message(harmless, approve(), batch(approve())))
+    assert not needs_no_node(message(approve(), Call(ANY_PROGRAM, (SOURCE,), b"")))
+    assert not needs_no_node(message(approve(), Call(TOKEN_PROGRAM, (TREASURY,), b"\x11"), loaded=1))
+
+
+def balance(position: object, mint: object = MINT, decimals: object = 6) -> dict[str, Any]:
+    return {"accountIndex": position, "mint": mint, "uiTokenAmount": {"decimals": decimals, "amount": "0"}}
+
+
+def test_the_mint_of_an_account_in_a_transaction_is_what_the_node_recorded_of_it() -> None:
+    built = message(approve())
+    keys = [str(key) for key in built.account_keys]
+    at = keys.index(SOURCE)
+    held = Holding(MINT, 6)
+    for meta, found in (
+        ({}, {}),
+        ({"preTokenBalances": None, "postTokenBalances": "none"}, {}),
+        ({"preTokenBalances": [balance(at)]}, {SOURCE: held}),
+        ({"preTokenBalances": [balance(at)], "postTokenBalances": [balance(at)]}, {SOURCE: held}),
+        ({"postTokenBalances": [balance(at), balance(0, OTHER, 9)]}, {SOURCE: held, keys[0]: Holding(OTHER, 9)}),
+        # Closed and opened again within the transaction: which of the two an instruction was about is not told.
+        ({"preTokenBalances": [balance(at)], "postTokenBalances": [balance(at, OTHER)]}, {}),
+        # What is no record is none.
+        ({"postTokenBalances": [balance(99), balance(-1), balance("1"), balance(True), balance(at, 5), 7]}, {}),
+        ({"postTokenBalances": [balance(at, "nobody"), balance(at, MINT, "6"), {}]}, {}),
+    ):
+        assert read_holdings(built, meta) == found, meta
 
 
 def _without_headers(one: Call) -> bytes:

@@ -9,6 +9,7 @@ from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import NodeError, RpcError, SignatureMismatchError
 from chains.rpc import Rpc
 from chains.solana.answers import account_data, nonsense, take, why_unknown
+from chains.solana.verify.findings import note_finality
 from chains.solana.verify.inclusion import LEVELS, get_status, has_known_version, nonce_account, verify_transaction
 from chains.types import Block
 
@@ -39,13 +40,8 @@ async def explain_absence(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approv
     except NodeError as error:
         state, message = None, f"Whether the transaction is known could not be found out: {why_unknown(error)}"
     finding = Finding("transaction", "UNDETERMINED", message, expected=claim.transaction)
-    return ApprovalCheck(
-        findings=(finding,),
-        state=state,
-        head=head,
-        finality=finality,
-        facts={"transaction": claim.transaction, "status": "unknown"},
-    )
+    known = () if finality is None else (note_finality(finality),)
+    return ApprovalCheck(findings=(finding, *known), state=state, head=head, finality=finality)
 
 
 async def _explain_unknown(claim: ApprovalClaim, rpc: Rpc) -> tuple[State | None, str]:

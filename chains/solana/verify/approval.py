@@ -6,11 +6,12 @@ the node that was asked: there is no state proof that could be checked here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chains.amounts import MAX_UINT64
-from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding, Verdict, check_amount
+from chains.claims import Amounts, ApprovalCheck, ApprovalClaim, Finding
 from chains.errors import InputError, InvalidAmountError, NodeError
 from chains.rpc import Rpc
 from chains.solana.accounts import Accounts, get_accounts
@@ -19,27 +20,29 @@ from chains.solana.answers import why_unknown
 from chains.solana.token import TokenAccount
 from chains.solana.verify.absence import explain_absence
 from chains.solana.verify.findings import (
+    Act,
+    check_allowance,
+    check_amount,
+    check_decimals,
+    check_inclusion,
     check_instruction,
-    check_mint,
     check_nonce,
     check_owner,
     check_signatures,
     check_spender,
     check_status,
+    check_still_active,
     check_token,
-    choose_outcome,
+    choose_act,
     explain_no_approval,
+    note_finality,
+    note_holdings,
+    note_state,
+    warn_of_mint,
 )
-from chains.solana.verify.history import find_state
-from chains.solana.verify.inclusion import (
-    Inclusion,
-    as_json,
-    get_finality,
-    get_transaction,
-    read_inclusion,
-    require_signature,
-)
-from chains.solana.verify.instructions import Outcome, find_outcomes, walk
+from chains.solana.verify.history import ApprovalState, allowance_left, find_state, is_theirs
+from chains.solana.verify.inclusion import Inclusion, get_finality, get_transaction, read_inclusion, require_signature
+from chains.solana.verify.instructions import Outcome, find_outcomes, read_holdings, walk
 from chains.types import Block
 
 _MOST_DECIMALS: Final = 255
@@ -57,23 +60,41 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
         landed = None if answer is None else read_inclusion(answer, claim.transaction)
     except NodeError as error:
         unread = Finding("transaction", "UNDETERMINED", why_unknown(error), expected=claim.transaction)
-        return ApprovalCheck(findings=(unread,), head=head, facts={"transaction": claim.transaction})
+        return ApprovalCheck(findings=(unread,), head=head)
     if landed is None:
         return await explain_absence(claim, rpc, head)
-    seen = _Seen(landed, await get_finality(rpc, landed), head)
-    seen.findings += [check_signatures(landed), *check_nonce(landed), check_status(landed)]
-    if seen.findings[-1].verdict != "VERIFIED" or landed.meta is None:
+    finality = await get_finality(rpc, landed)
+    seen = _Seen(landed, finality, head)
+    status = check_status(landed)
+    seen.findings += [check_signatures(landed), *check_nonce(landed), note_finality(finality), status]
+    if status.verdict != "VERIFIED" or landed.meta is None:
         return seen.to_check()
     try:
         calls = walk(landed.message, landed.meta)
+        holdings = read_holdings(landed.message, landed.meta)
     except NodeError as error:
         seen.findings.append(Finding("approval", "UNDETERMINED", why_unknown(error)))
         return seen.to_check()
     outcomes = find_outcomes(calls)
     if not outcomes:
-        seen.findings.append(explain_no_approval(claim, calls))
+        seen.findings.append(explain_no_approval(claim, landed, calls))
         return seen.to_check()
-    await _check_accounts(claim, rpc, seen, outcomes)
+    now = await _read_now(claim, rpc, seen, outcomes)
+    act = choose_act(claim, landed, outcomes, holdings)
+    account, problem = _account_of(act, now)
+    token = check_token(claim, act, account)
+    seen.findings += [
+        check_instruction(claim, landed, act),
+        token,
+        *check_decimals(claim, act, now.accounts, now.problem),
+        check_owner(claim, landed, act, now.accounts, now.problem),
+        check_spender(claim, act),
+        check_amount(claim, act),
+    ]
+    last = act.outcome.last
+    seen.rest = {"method": "instruction", "via": last.via, "amounts": Amounts(authorised=last.amount)}
+    if last.authority == claim.owner and token.verdict != "REFUTED":
+        await _check_present(claim, rpc, seen, act.outcome, now.accounts, account, problem)
     return seen.to_check()
 
 
@@ -85,90 +106,90 @@ class _Seen:
     finality: str
     head: Block
     findings: list[Finding] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
     exhibits: dict[str, Any] = field(default_factory=dict)
     rest: dict[str, Any] = field(default_factory=dict)
 
     def to_check(self) -> ApprovalCheck:
         landed = self.landed
-        message = f"The node holds the transaction, in slot {landed.slot}."
-        served = Finding("transaction", "VERIFIED", message, expected=landed.signature, found=landed.signature)
-        status = "unknown" if landed.meta is None else "ok" if landed.error is None else as_json(landed.error)
-        facts = {"transaction": landed.signature, "slot": str(landed.slot), "status": status}
         return ApprovalCheck(
-            findings=(served, *self.findings),
+            findings=(check_inclusion(landed), *self.findings),
             included=Block(landed.slot, ""),
             head=self.head,
             finality=self.finality,
-            facts=facts | self.facts,
             exhibits={"transaction": landed.evidence} | self.exhibits,
             **self.rest,
         )
 
 
-async def _check_accounts(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes: dict[str, Outcome]) -> None:
-    """Hold what the transaction did against the claim and against the accounts as they are now."""
-    accounts: Accounts | None = None
-    account: TokenAccount | None = None
-    problem = ""
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """The accounts as they are now, or why they could not be read."""
+
+    accounts: Accounts | None
+    problem: str = ""
+
+
+async def _read_now(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes: Iterable[str]) -> _Now:
+    """Return the accounts that a claim is about, as they are at one slot not before the transaction and the head."""
+    wanted = list(dict.fromkeys([claim.token.address, claim.owner, *outcomes]))
     try:
-        wanted = list(dict.fromkeys([claim.token.address, claim.owner, *outcomes]))
         accounts = await get_accounts(rpc, wanted, max(seen.landed.slot, seen.head.number))
     except NodeError as error:
-        problem = why_unknown(error)
-    outcome = choose_outcome(claim, outcomes, accounts)
-    if accounts is not None:
-        seen.head = Block(accounts.slot, "")
-        seen.exhibits["accounts"] = accounts.evidence
-        try:
-            account = accounts.token_account(outcome.source)
-        except NodeError as error:
-            problem = why_unknown(error)
-    seen.findings += [
-        check_instruction(claim, seen.landed, outcome, account),
-        check_token(claim, outcome, accounts, account, problem),
-        *check_mint(claim, accounts, problem),
-        check_owner(claim, seen.landed, outcome, accounts, account, problem),
-        check_spender(claim, outcome),
-        check_amount(claim, outcome.last.amount),
-    ]
-    seen.rest = {"method": "instruction", "via": outcome.last.via, "amounts": Amounts(authorised=outcome.last.amount)}
-    seen.facts["source"] = outcome.source
-    if problem:
-        seen.findings.append(Finding("state", "UNDETERMINED", f"The account as it is now could not be read: {problem}"))
+        return _Now(None, why_unknown(error))
+    seen.head = Block(accounts.slot, "")
+    seen.exhibits["accounts"] = accounts.evidence
+    return _Now(accounts)
+
+
+def _account_of(act: Act, now: _Now) -> tuple[TokenAccount | None, str]:
+    """Return the token account as it is now, None if it is gone, and why it could not be read, if it could not."""
+    if now.accounts is None:
+        return None, now.problem
+    try:
+        return now.accounts.token_account(act.outcome.source), ""
+    except NodeError as error:
+        return None, why_unknown(error)
+
+
+async def _check_present(
+    claim: ApprovalClaim,
+    rpc: Rpc,
+    seen: _Seen,
+    outcome: Outcome,
+    accounts: Accounts | None,
+    account: TokenAccount | None,
+    problem: str,
+) -> None:
+    """Add what is allowed now, and what became of the approval; none of it is about the claim itself."""
+    if accounts is None or problem:
+        unread = ApprovalState(None, "What became of it is not known: the account could not be read.")
+        seen.findings += [
+            check_allowance(claim, None, problem),
+            note_state(unread),
+            check_still_active(claim, None, unread),
+        ]
         return
     became = await find_state(claim, outcome, account, rpc)
-    read = "" if accounts is None else f" Read at slot {accounts.slot}, {accounts.commitment}."
-    verdict: Verdict = "UNDETERMINED" if became.unknown else "VERIFIED"
-    seen.findings.append(Finding("state", verdict, became.message + read, found=became.state))
     if became.since is not None:
         seen.exhibits["since"] = became.since.evidence
-    if became.state is not None or became.unknown:
-        held = account if account is not None and account.owner == claim.owner else None
-        seen.rest |= {
-            "state": became.state,
-            "amounts": _amounts(claim, outcome, held),
-            "blocked": ("frozen",) if held is not None and held.is_frozen else (),
-        }
-    seen.facts |= {
-        "delegate": account.delegate or "none" if account is not None else "none",
-        "allowance": str(account.allowance_of(claim.spender) if account is not None else 0),
-        "balance": str(account.amount if account is not None else 0),
-        "owner": account.owner if account is not None else "none",
-        "mint": account.mint if account is not None else "none",
+    held = account if account is not None and is_theirs(claim, account) else None
+    remaining, balance = allowance_left(claim, account), held.amount if held is not None else 0
+    warnings, extensions = warn_of_mint(claim, accounts)
+    frozen = held is not None and held.is_frozen
+    blocked = (*(("frozen",) if frozen else ()), *extensions)
+    spendable = 0 if frozen else None if extensions else min(remaining, balance)
+    seen.findings += [
+        *warnings,
+        check_allowance(claim, remaining),
+        *note_holdings(claim, balance, spendable, blocked),
+        note_state(became),
+        check_still_active(claim, remaining, became),
+    ]
+    seen.rest |= {
+        "state": became.state,
+        "amounts": Amounts(outcome.last.amount, remaining, balance, spendable),
+        "blocked": blocked,
     }
-
-
-def _amounts(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> Amounts:
-    remaining = account.allowance_of(claim.spender) if account is not None else 0
-    balance = account.amount if account is not None else 0
-    frozen = account is not None and account.is_frozen
-    return Amounts(
-        authorised=outcome.last.amount,
-        remaining=remaining,
-        balance=balance,
-        spendable=0 if frozen else min(remaining, balance),
-    )
 
 
 def _require_claim(claim: ApprovalClaim) -> None:

@@ -1,18 +1,27 @@
-"""The rules by which a claimed approval is checked: pure functions from what was read to findings."""
+"""The rules by which a claimed approval is checked: pure functions from what was read to findings.
+
+What the claim says is judged at its own transaction, by the signed bytes as far as they go and by what the node
+recorded of that transaction. What the accounts hold now, whoever they belong to now, is a finding about the present: an
+account that was given away, closed or opened again since says nothing about what was approved.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from chains.claims import ApprovalClaim, Finding, Verdict
-from chains.errors import ContradictionError, NodeError, TokenRefusedError
+from chains import claims
+from chains.amounts import is_unlimited
+from chains.claims import NEEDS_NOBODY, NODES_WORD, ApprovalClaim, Basis, Finding, Verdict, satisfies, show_amount
+from chains.errors import ContradictionError, TokenRefusedError
 from chains.solana.accounts import Accounts
 from chains.solana.addresses import TOKEN_PROGRAMS, get_associated_token_address, has_key
 from chains.solana.token import TokenAccount, decode_mint, decode_multisig
 from chains.solana.transactions import describe_error
-from chains.solana.verify.inclusion import Inclusion, nonce_account, signers_of
-from chains.solana.verify.instructions import Call, Outcome, read_token_call
+from chains.solana.verify.history import ApprovalState
+from chains.solana.verify.inclusion import Inclusion, as_json, nonce_account, signers_of
+from chains.solana.verify.instructions import Call, Holding, Outcome, needs_no_node, read_token_call
 
 _APPROVE_TAGS: Final = (b"\x04", b"\x0d")
 _VIA: Final = {
@@ -20,6 +29,30 @@ _VIA: Final = {
     "batch": "inside a batch of the signed message itself",
     "inner": "called by another program: the node says so, the signature does not cover it",
 }
+_UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a transaction did to one token account, and what is known of it without asking what it holds now.
+
+    `mint` is the mint of the account in the transaction, None where it cannot be told; it is `proven` where the signed
+    instruction names it or the account's address is derived from it. `decimals` are those that the signed instruction
+    or the node's record of the transaction gives the claimed mint. `basis` is what delegate, amount and authority rest
+    on.
+    """
+
+    outcome: Outcome
+    mint: str | None
+    proven: bool
+    decimals: int | None
+    basis: Basis
+
+
+def check_inclusion(landed: Inclusion) -> Finding:
+    """Say where a transaction landed, which is the node's word."""
+    message = f"The transaction is in slot {landed.slot}, as the node says."
+    return Finding("transaction", "VERIFIED", message, found=str(landed.slot))
 
 
 def check_signatures(landed: Inclusion) -> Finding:
@@ -33,6 +66,7 @@ def check_signatures(landed: Inclusion) -> Finding:
         "all that follows from it, rests on the nodes that were asked.",
         expected=landed.signature,
         found=landed.signature,
+        basis=NEEDS_NOBODY,
     )
 
 
@@ -41,15 +75,17 @@ def check_nonce(landed: Inclusion) -> list[Finding]:
     nonce = nonce_account(landed.message)
     if nonce is None:
         return []
-    return [
-        Finding(
-            "durable-nonce",
-            "VERIFIED",
-            "WARNING: the transaction uses a durable nonce, so that it never expired: it may have been signed long "
-            "before it landed, and somebody may have held it back until then.",
-            found=nonce,
-        )
-    ]
+    message = (
+        "WARNING: the transaction uses a durable nonce, so that it never expired: it may have been signed long "
+        "before it landed, and somebody may have held it back until then."
+    )
+    return [Finding("durable-nonce", "NOTED", message, found=nonce, basis=NEEDS_NOBODY)]
+
+
+def note_finality(level: str) -> Finding:
+    """Say how certain it is that a transaction stays, which is a label of the node's that nothing here proves."""
+    message = f"The node calls the transaction {level}: that is the node's word."
+    return Finding("finality", "NOTED", message, found=level)
 
 
 def check_status(landed: Inclusion) -> Finding:
@@ -57,68 +93,80 @@ def check_status(landed: Inclusion) -> Finding:
     if landed.meta is None:
         return Finding("status", "UNDETERMINED", "The node does not say whether the transaction succeeded.")
     if landed.error is None:
-        return Finding("status", "VERIFIED", "The transaction succeeded, as the node says.")
+        return Finding("status", "VERIFIED", "The transaction succeeded, as the node says.", found="ok")
     what = describe_error(landed.error, landed.signed_bytes)
-    return Finding("status", "REFUTED", f"The transaction failed and approved nothing: {what[:200]}.", found=what[:200])
+    message = f"The transaction failed and approved nothing: {what[:200]}."
+    return Finding("status", "REFUTED", message, found=as_json(landed.error)[:200])
 
 
-def explain_no_approval(claim: ApprovalClaim, calls: Iterable[Call]) -> Finding:
+def explain_no_approval(claim: ApprovalClaim, landed: Inclusion, calls: Iterable[Call]) -> Finding:
     """Say why a transaction that touches no delegate at all approves nothing; looking alike is not enough (A35)."""
     calls = list(calls)
     if any(done is not None and done.kind == "unknown" for done in map(read_token_call, calls)):
         message = "The transaction holds an instruction of a token program that this toolkit does not know: upgrade it."
         return Finding("approval", "UNDETERMINED", message)
+    basis = NEEDS_NOBODY if needs_no_node(landed.message) else NODES_WORD
     alike = [call.program for call in calls if call.data[:1] in _APPROVE_TAGS and claim.spender in call.accounts]
     if alike:
         message = f"What looks like an approval is an instruction of {alike[0]}, which is no token program."
-        return Finding("approval", "REFUTED", message, expected=" or ".join(TOKEN_PROGRAMS), found=alike[0])
-    return Finding("approval", "REFUTED", "The transaction holds no instruction that approves or revokes anything.")
+        return Finding("approval", "REFUTED", message, " or ".join(TOKEN_PROGRAMS), alike[0], basis)
+    message = "The transaction holds no instruction that approves or revokes anything."
+    return Finding("approval", "REFUTED", message, basis=basis)
 
 
-def choose_outcome(claim: ApprovalClaim, outcomes: Mapping[str, Outcome], accounts: Accounts | None) -> Outcome:
+def choose_act(
+    claim: ApprovalClaim, landed: Inclusion, outcomes: Mapping[str, Outcome], holdings: Mapping[str, Holding]
+) -> Act:
     """Return what the transaction did to the token account that the claim is most likely about."""
+    alone = needs_no_node(landed.message)
+    of_mint = [held.decimals for held in holdings.values() if held.mint == claim.token.address]
 
-    def likeness(outcome: Outcome) -> tuple[bool, bool, bool]:
+    def read(outcome: Outcome) -> Act:
+        last = outcome.last
+        mint, proven = _mint_of(claim, outcome, holdings.get(outcome.source))
+        decimals = last.decimals if last.mint == claim.token.address else next(iter(of_mint), None)
+        # Which of several accounts is meant must follow from the bytes as well.
+        certain = alone and last.via != "inner" and (proven or len(outcomes) == 1)
+        return Act(outcome, mint, proven, decimals, NEEDS_NOBODY if certain else NODES_WORD)
+
+    def likeness(act: Act) -> tuple[bool, bool, bool]:
         return (
-            _mint_of(claim, outcome, _account_or_none(accounts, outcome.source)) == claim.token.address,
-            outcome.last.authority == claim.owner,
-            claim.spender in [approval.delegate for approval in outcome.approvals],
+            act.mint == claim.token.address,
+            act.outcome.last.authority == claim.owner,
+            claim.spender in [approval.delegate for approval in act.outcome.approvals],
         )
 
-    return max(outcomes.values(), key=likeness)
+    return max(map(read, outcomes.values()), key=likeness)
 
 
-def _account_or_none(accounts: Accounts | None, source: str) -> TokenAccount | None:
-    try:
-        return None if accounts is None else accounts.token_account(source)
-    except NodeError:
-        return None  # said in the findings if this is the account that is chosen
+def _is_associated(owner: str, mint: str, outcome: Outcome) -> bool:
+    return outcome.source == get_associated_token_address(owner, mint, outcome.last.program)
 
 
-def _is_associated(claim: ApprovalClaim, outcome: Outcome) -> bool:
-    return outcome.source == get_associated_token_address(claim.owner, claim.token.address, outcome.last.program)
+def _mint_of(claim: ApprovalClaim, outcome: Outcome, held: Holding | None) -> tuple[str | None, bool]:
+    """Return the mint of the account in the transaction, and whether nobody needs to be asked for it.
 
-
-def _mint_of(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> str | None:
-    """Return the mint that an approval was for, as far as it can be told."""
+    The program checked the mint that an instruction names. An associated account can only ever have been opened for the
+    mint that its address is derived from. For every other account there is what the node recorded.
+    """
     if outcome.last.mint is not None:
-        return outcome.last.mint
-    if account is not None:
-        return account.mint
-    return claim.token.address if _is_associated(claim, outcome) else None
+        return outcome.last.mint, True
+    if _is_associated(claim.owner, claim.token.address, outcome):
+        return claim.token.address, True
+    if held is None:
+        return None, False
+    return held.mint, _is_associated(outcome.last.authority, held.mint, outcome)
 
 
-def check_instruction(
-    claim: ApprovalClaim, landed: Inclusion, outcome: Outcome, account: TokenAccount | None
-) -> Finding:
+def check_instruction(claim: ApprovalClaim, landed: Inclusion, act: Act) -> Finding:
     """Check whether the transaction's last word on the account is an approval (A6, A34), and how it was given."""
-    last = outcome.last
+    outcome, last = act.outcome, act.outcome.last
     if outcome.unknown is not None:
         message = "A later instruction on the account is one that this toolkit does not know: upgrade it."
         return Finding("approval", "UNDETERMINED", message)
     if claim.amount and outcome.approval is None:
         message = "The transaction itself takes it back: the last effective instruction on the account wins."
-        return Finding("approval", "REFUTED", message, expected="approve", found=last.kind)
+        return Finding("approval", "REFUTED", message, "approve", last.kind, act.basis)
     meant = [one for one in outcome.approvals[:-1] if (one.delegate, one.amount) == (claim.spender, claim.amount)]
     if claim.amount and meant and (last.delegate, last.amount) != (claim.spender, claim.amount):
         return Finding(
@@ -127,102 +175,98 @@ def check_instruction(
             "A later instruction of the transaction replaces the approval: the last effective one wins.",
             expected=f"{claim.amount} for {claim.spender}",
             found=f"{last.amount} for {last.delegate}",
+            basis=act.basis,
         )
     message = f"The transaction's last word on the token account {outcome.source} is {last.kind}, {_VIA[last.via]}."
     if last.surplus:
         message += f" It has {last.surplus} bytes more than the program reads, which wallets do not write."
     if getattr(landed.message, "address_table_lookups", None):
         message += " The transaction uses address tables, whose addresses are the node's word."
-    if last.via == "inner" and claim.amount and (account is None or account.delegate != claim.spender):
-        return Finding("approval", "UNDETERMINED", f"{message} Nothing in the account confirms it now.")
-    return Finding("approval", "VERIFIED", message, found=last.kind)
+    return Finding("approval", "VERIFIED", message, found=last.kind, basis=act.basis)
 
 
-def check_token(
-    claim: ApprovalClaim, outcome: Outcome, accounts: Accounts | None, account: TokenAccount | None, problem: str
-) -> Finding:
-    """Check whether the account is one of the claimed token, by the mint's address and never by a name (A3)."""
-    mint = claim.token.address
-    # What the instruction names was checked by the program; the account may have been opened again for another mint.
-    found = outcome.last.mint or (account.mint if account is not None else mint)
-    program = accounts.program_of(mint) if accounts is not None else None
-    if found != mint:
+def check_token(claim: ApprovalClaim, act: Act, account: TokenAccount | None) -> Finding:
+    """Check whether the account was one of the claimed token, by the mint's address and never by a name (A3).
+
+    `account` is what is at the address now. It may have been closed and opened again for another mint since, so that it
+    only counts where the address itself is derived from its mint.
+    """
+    wanted, mint, proven, outcome = claim.token.address, act.mint, act.proven, act.outcome
+    if mint is None and account is not None and _is_associated(outcome.last.authority, account.mint, outcome):
+        mint, proven = account.mint, True
+    if mint is None:
+        message = (
+            "The approval does not name its mint, the account's address does not tell which it had, and the node has "
+            "no record of it."
+        )
+        return Finding("token", "UNDETERMINED", message, expected=wanted)
+    basis = act.basis if proven else NODES_WORD
+    if mint != wanted:
         message = "The approval is for another token than the one claimed."
-        return Finding("token", "REFUTED", message, expected=mint, found=found)
-    if program is not None and program != outcome.last.program:
-        message = "The approval was made with another program than the one the token belongs to."
-        return Finding("token", "REFUTED", message, expected=program, found=outcome.last.program)
-    if _is_associated(claim, outcome):
-        message = "The account's address is that of the owner's associated account for the claimed mint."
-        return Finding("token", "VERIFIED", message, expected=mint, found=mint)
-    stands = account is not None and account.delegate == outcome.last.delegate
-    if outcome.last.mint is not None or stands:
+        return Finding("token", "REFUTED", message, wanted, mint, basis)
+    message = "The account's address is that of the owner's associated account for the claimed mint."
+    if not _is_associated(claim.owner, wanted, outcome):
         message = "The token account is one of the claimed mint, but NOT the owner's associated account for it, where "
         message += "wallets and indexers look: it may be empty."
-        return Finding("token", "VERIFIED", message, expected=mint, found=mint)
-    # Its owner may have closed it since and opened it again, at the same address, for another mint.
-    message = problem or "The approval does not name its mint, and the account's address does not tell which it had."
-    return Finding("token", "UNDETERMINED", message, expected=mint)
+    return Finding("token", "VERIFIED", message, wanted, mint, basis)
 
 
-def check_mint(claim: ApprovalClaim, accounts: Accounts | None, problem: str) -> list[Finding]:
-    """Check the mint: that it is one, with the claimed decimals, and no extension makes allowances unsafe (A39)."""
+def check_decimals(claim: ApprovalClaim, act: Act, accounts: Accounts | None, problem: str) -> list[Finding]:
+    """Check the decimals that amounts are shown in; nobody is asked for those that are pinned or built in (A11).
+
+    Else they are those of the transaction, which its signed instruction or the node's record of it gives, and only then
+    those of the mint as it is now.
+    """
     token = claim.token
-    if accounts is None:
-        return [Finding("mint", "UNDETERMINED", f"The mint could not be read: {problem}", expected=token.address)]
-    program = accounts.program_of(token.address)
-    if program is None:
-        return [Finding("mint", "REFUTED", "There is no account at the token's address.", expected=token.address)]
+    read, basis = act.decimals, act.basis if act.outcome.last.mint == token.address else NODES_WORD
+    if read is None:
+        read = _decimals_now(claim, accounts)
+    if _is_pinned(claim):
+        message = f"The token's decimals are pinned: {token.decimals}."
+        pinned = Finding("decimals", "VERIFIED", message, str(token.decimals), str(token.decimals), NEEDS_NOBODY)
+        if read in (None, token.decimals):
+            return [pinned]
+        message = f"WARNING: the node says that the mint has {read} decimals, which is not what is pinned."
+        return [pinned, Finding("decimals-read", "NOTED", message, str(token.decimals), str(read))]
+    if read is None:
+        message = f"The token is not pinned, and its decimals could not be read. {problem}".rstrip()
+        return [Finding("decimals", "UNDETERMINED", message, expected=str(token.decimals))]
+    right = read == token.decimals
+    message = f"The mint has {read} decimals." + ("" if right else " Amounts would be off by powers of ten.")
+    verdict: Verdict = "VERIFIED" if right else "REFUTED"
+    return [Finding("decimals", verdict, message, str(token.decimals), str(read), basis)]
+
+
+def _is_pinned(claim: ApprovalClaim) -> bool:
+    token = claim.token
+    known = {(one.address, one.decimals) for one in claim.chain.tokens}
+    return claim.token_pinned or (token.address, token.decimals) in known
+
+
+def _decimals_now(claim: ApprovalClaim, accounts: Accounts | None) -> int | None:
+    mint = claim.token.address
+    program = None if accounts is None else accounts.program_of(mint)
+    if accounts is None or program is None:
+        return None
     try:
-        mint = decode_mint(program, accounts.data_of(token.address))
+        return decode_mint(program, accounts.data_of(mint)).decimals
     except TokenRefusedError:
-        message = "The token's address is not a mint of SPL Token or Token-2022."
-        return [Finding("mint", "REFUTED", message, expected=token.address, found=program)]
-    safe = Finding("mint", "VERIFIED", "The token is a mint without extensions that make allowances unsafe.")
-    if mint.refused_extensions:
-        names = ", ".join(mint.refused_extensions)
-        message = (
-            f"The mint has extensions with which its issuer can take or block tokens whatever is approved: {names}."
-        )
-        safe = Finding("mint", "REFUTED", message, found=names)
-    right = mint.decimals == token.decimals
-    return [
-        safe,
-        Finding(
-            "decimals",
-            "VERIFIED" if right else "REFUTED",
-            f"The mint has {mint.decimals} decimals." + ("" if right else " Amounts would be off by powers of ten."),
-            expected=str(token.decimals),
-            found=str(mint.decimals),
-        ),
-    ]
+        return None
 
 
-def check_owner(
-    claim: ApprovalClaim,
-    landed: Inclusion,
-    outcome: Outcome,
-    accounts: Accounts | None,
-    account: TokenAccount | None,
-    problem: str,
-) -> Finding:
-    """Check whether the claimed owner gave the approval and still owns the account (A8, A36).
+def check_owner(claim: ApprovalClaim, landed: Inclusion, act: Act, accounts: Accounts | None, problem: str) -> Finding:
+    """Check whether the claimed owner gave the approval (A8); who owns the account now is its state (A36).
 
     Raises `ContradictionError` if nobody signed for an owner whose signature the token program demands.
     """
-    last, owner = outcome.last, claim.owner
+    last, owner = act.outcome.last, claim.owner
     if last.authority != owner:
         message = "Somebody else than the claimed owner gave it."
-        return Finding("owner", "REFUTED", message, expected=owner, found=last.authority)
-    if account is not None and account.owner != owner:
-        message = "The token account belongs to somebody else: its ownership was given away (SetAuthority)."
-        return Finding("owner", "REFUTED", message, expected=owner, found=account.owner)
+        return Finding("owner", "REFUTED", message, owner, last.authority, act.basis)
     signers = signers_of(landed.message)
     if owner in signers:
-        message = "The owner signed it, and is the owner of the token account."
-        if account is None:
-            message = "The owner signed it; the token account is not there to be asked now."
-        return Finding("owner", "VERIFIED", message, expected=owner, found=owner)
+        message = "The owner signed it, and the token program takes an approval from an account's owner alone."
+        return Finding("owner", "VERIFIED", message, owner, owner, act.basis)
     if accounts is None:
         message = f"The owner did not sign, and whether the owner is a multisig could not be read: {problem}"
         return Finding("owner", "UNDETERMINED", message, expected=owner)
@@ -246,15 +290,105 @@ def check_owner(
     )
 
 
-def check_spender(claim: ApprovalClaim, outcome: Outcome) -> Finding:
+def check_spender(claim: ApprovalClaim, act: Act) -> Finding:
     """Check the delegate, compared in full and never by its ends (A4)."""
-    found = outcome.last.delegate
+    found = act.outcome.last.delegate
     if found is None:
         verdict: Verdict = "REFUTED" if claim.amount else "VERIFIED"
         message = "The transaction leaves the account without any delegate."
-        return Finding("spender", verdict, message, expected=claim.spender, found="none")
+        return Finding("spender", verdict, message, claim.spender, "none", act.basis)
     right = found == claim.spender
     message = (
         "The delegate is the claimed spender." if right else "The delegate is ANOTHER address than the one claimed."
     )
-    return Finding("spender", "VERIFIED" if right else "REFUTED", message, expected=claim.spender, found=found)
+    return Finding("spender", "VERIFIED" if right else "REFUTED", message, claim.spender, found, act.basis)
+
+
+def check_amount(claim: ApprovalClaim, act: Act) -> Finding:
+    """Check the amount that the transaction leaves approved, in base units (A10, A12)."""
+    return replace(claims.check_amount(claim, act.outcome.last.amount), basis=act.basis)
+
+
+# The present
+
+
+def warn_of_mint(claim: ApprovalClaim, accounts: Accounts) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Return what there is to say of the mint as it is now, and its extensions with which no allowance is safe (A39).
+
+    They do not change what was approved. Whether such a token may be approved at all is for whoever makes an approval.
+    """
+    mint = claim.token.address
+    program = accounts.program_of(mint)
+    message = "There is no mint at the token's address now."
+    try:
+        names = () if program is None else decode_mint(program, accounts.data_of(mint)).refused_extensions
+    except TokenRefusedError:
+        return (Finding("mint", "NOTED", message, mint, program, about="present"),), ()
+    if program is None:
+        return (Finding("mint", "NOTED", message, mint, "none", about="present"),), ()
+    if not names:
+        return (), ()
+    message = (
+        "WARNING: the mint has extensions with which its issuer can take or block tokens whatever is approved: "
+        f"{', '.join(names)}."
+    )
+    return (Finding("mint", "NOTED", message, found=", ".join(names), about="present"),), names
+
+
+def check_allowance(claim: ApprovalClaim, remaining: int | None, problem: str = "") -> Finding:
+    """Say what the spender can still be given by the owner's account, in base units; None where it was not read."""
+    if remaining is None:
+        message = f"The account as it is now could not be read: {problem}"
+        return Finding("allowance", "UNDETERMINED", message, about="present")
+    message = f"The owner's account allows the spender {show_amount(claim, remaining)} now."
+    return Finding("allowance", "VERIFIED", message, found=str(remaining), about="present")
+
+
+def note_holdings(claim: ApprovalClaim, balance: int, spendable: int | None, blocked: tuple[str, ...]) -> list[Finding]:
+    """Say what the owner has, what of it the spender could take now, and what bars that, if anything does."""
+    message = f"The owner's account holds {show_amount(claim, balance)}."
+    found = [Finding("balance", "NOTED", message, found=str(balance), about="present")]
+    message = "What the spender could take now is not known: extensions of the mint may bar it."
+    if spendable is not None:
+        message = f"The spender could take {show_amount(claim, spendable)} now."
+    amount = _UNKNOWN if spendable is None else str(spendable)
+    found.append(Finding("spendable", "NOTED", message, found=amount, about="present"))
+    if blocked:
+        message = f"What is allowed may not be there to be taken: {', '.join(blocked)}."
+        found.append(Finding("blocked", "NOTED", message, found=",".join(blocked), about="present"))
+    return found
+
+
+def note_state(became: ApprovalState) -> Finding:
+    """Say what has become of the approval, which explains the allowance and is neither a yes nor a no."""
+    return Finding("state", "NOTED", became.message, found=became.state or _UNKNOWN, about="present")
+
+
+def check_still_active(claim: ApprovalClaim, remaining: int | None, became: ApprovalState) -> Finding:
+    """Check whether the approval still stands, by the allowance as it is now before anything else.
+
+    Nothing left, more than was claimed, and exactly what was claimed need no history. Less than that stands where the
+    spender's takings explain it, and is left open where the history that the node serves does not.
+    """
+
+    def say(verdict: Verdict, message: str) -> Finding:
+        found = _UNKNOWN if remaining is None else str(remaining)
+        return Finding("still-active", verdict, message, str(claim.amount), found, about="present")
+
+    if remaining is None:
+        return say("UNDETERMINED", "Whether it still stands cannot be told: the account could not be read.")
+    if claim.amount == 0:
+        if remaining:
+            return say("REFUTED", "The revocation does not stand: the spender may take tokens again.")
+        return say("VERIFIED", "The revocation stands: the spender may take nothing.")
+    if remaining == 0:
+        return say("REFUTED", "It does not stand: the spender may take nothing now.")
+    if remaining > claim.amount and not is_unlimited("solana", claim.amount):
+        return say("REFUTED", "It does not stand as it was claimed: the account now allows MORE.")
+    if became.state in ("replaced", "revoked", "exceeds"):
+        return say("REFUTED", "It does not stand: another approval has taken its place.")
+    if satisfies(claim, remaining):
+        return say("VERIFIED", "It stands: the account allows what was claimed.")
+    if became.state in ("active", "reduced"):
+        return say("VERIFIED", "It stands: what the spender took since explains what is left.")
+    return say("UNDETERMINED", "Less is left than was claimed, and what took the rest cannot be told.")

@@ -21,13 +21,12 @@ _HISTORY: Final = 25  # newer transactions of the token account that are read
 class ApprovalState:
     """What has become of an approval, and why; `since` is the later transaction that shows it.
 
-    `state` is None where it cannot be told (`unknown`), and where nothing was approved that something could become of.
+    `state` is None where it cannot be told, and where nothing was approved that something could become of.
     """
 
     state: State | None
     message: str
     since: Inclusion | None = None
-    unknown: bool = False
 
 
 async def find_state(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None, rpc: Rpc) -> ApprovalState:
@@ -35,34 +34,36 @@ async def find_state(claim: ApprovalClaim, outcome: Outcome, account: TokenAccou
 
     A spent-out and a revoked allowance look the same in the account: only its history tells them apart (rule 36).
     """
-    became = _from_account(claim, outcome, account)
-    if became is not None:
-        return became
-    remaining = account.allowance_of(claim.spender) if account else 0
-    return await _follow(claim, outcome, remaining, rpc)
-
-
-def _from_account(claim: ApprovalClaim, outcome: Outcome, account: TokenAccount | None) -> ApprovalState | None:
-    """Return what has become of an approval where the account as it is now tells it, else None."""
-    if outcome.last.authority != claim.owner or (account is not None and account.mint != claim.token.address):
-        return ApprovalState(None, "The transaction approves nothing of this owner and token, so nothing became of it.")
-    remaining = account.allowance_of(claim.spender) if account else 0
-    return (
-        _by_owner(claim, account, remaining)
+    remaining = allowance_left(claim, account)
+    became = (
+        _by_holder(claim, account)
         or _by_claim(claim, outcome, account, remaining)
         or _by_delegate(claim, outcome, account, remaining)
         or _by_transaction(claim, outcome, remaining)
     )
+    return became or await _follow(claim, outcome, remaining, rpc)
 
 
-def _by_owner(claim: ApprovalClaim, account: TokenAccount | None, remaining: int) -> ApprovalState | None:
-    """Return what has become of an approval of an account that was given away since."""
-    if account is None or account.owner == claim.owner:
+def allowance_left(claim: ApprovalClaim, account: TokenAccount | None) -> int:
+    """Return what the claim's spender may still take of the owner's tokens, in base units."""
+    return account.allowance_of(claim.spender) if account is not None and is_theirs(claim, account) else 0
+
+
+def is_theirs(claim: ApprovalClaim, account: TokenAccount) -> bool:
+    """Return whether an account as it is now still is one of the claim's owner and token."""
+    return (account.owner, account.mint) == (claim.owner, claim.token.address)
+
+
+def _by_holder(claim: ApprovalClaim, account: TokenAccount | None) -> ApprovalState | None:
+    """Return what has become of an approval of an account that was given away, or opened again, since (A36)."""
+    if account is None or is_theirs(claim, account):
         return None
-    return ApprovalState(
-        "replaced" if remaining else "revoked",
-        f"The account was given to {account.owner} (SetAuthority), which ended what its old owner had approved.",
-    )
+    if account.owner != claim.owner:
+        how = f"The account now belongs to {account.owner}, given away (SetAuthority) or closed and opened again"
+    else:
+        how = f"The account was closed and opened again for another token, {account.mint}"
+    again = claim.amount and account.allowance_of(claim.spender)
+    return ApprovalState("replaced" if again else "revoked", f"{how}, which ended what had been approved.")
 
 
 def _by_claim(
@@ -114,14 +115,18 @@ def _by_transaction(claim: ApprovalClaim, outcome: Outcome, remaining: int) -> A
 
 @dataclass(slots=True)
 class _Spends:
-    """What the spender took since, and what it would take to explain the account as it is."""
+    """What of the approval is still unexplained after the spends that were found, and the newest of these."""
 
     missing: int
     newest: str = ""
 
 
 async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: Rpc) -> ApprovalState:
-    """Read the newer transactions of the token account, the newest first, until they explain what is left."""
+    """Read the newer transactions of the token account, the newest first, until they explain what is left.
+
+    Takings explain it only if they add up to exactly what is missing. A history that ends before, by whatever the node
+    calls the reason, explains nothing.
+    """
     spends = _Spends(outcome.left - remaining)
     problem = "its transactions since then do not explain it"
     try:
@@ -138,13 +143,9 @@ async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: R
     except NodeError as error:
         problem = f"its history could not be read ({why_unknown(error)})"
     if remaining:
-        return ApprovalState(
-            "reduced",
-            f"{show_amount(claim, remaining)} are left. Whether all the rest was spent, or a later approval was "
-            f"smaller, is not known: {problem}.",
-        )
-    message = f"The account has no delegate. Whether it was spent or revoked is not known: {problem}."
-    return ApprovalState(None, message, unknown=True)
+        left = f"{show_amount(claim, remaining)} are left. Whether the rest was spent, or a later approval was smaller,"
+        return ApprovalState(None, f"{left} is not known: {problem}.")
+    return ApprovalState(None, f"The account has no delegate. Whether it was spent or revoked is not known: {problem}.")
 
 
 def _explain(
@@ -177,7 +178,7 @@ def _explain_spend(
         return ApprovalState("replaced", f"Another delegate, {done.authority}, spent in {seen.signature}.", seen)
     spends.missing -= done.amount
     spends.newest = spends.newest or seen.signature
-    if remaining and spends.missing > 0:
+    if spends.missing:
         return None
     how = "the rest" if remaining else "all of it"
     return ApprovalState("reduced", f"The spender took {how}, last in {spends.newest}.", seen)

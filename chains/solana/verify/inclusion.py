@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _UNSUPPORTED_VERSION: Final = -32015
 LEVELS: Final = ("processed", "confirmed", "finalized")
 _VERSIONED: Final = 0x80
+_USED: Final = ("err", "innerInstructions", "loadedAddresses", "preTokenBalances", "postTokenBalances")
 _ADVANCE_NONCE: Final = (4).to_bytes(4, "little")  # SystemInstruction::AdvanceNonceAccount
 
 
@@ -46,7 +47,7 @@ class Inclusion:
     def evidence(self) -> dict[str, Any]:
         """The signed bytes and what of the node's account of its execution a check uses, as JSON."""
         meta = self.meta or {}
-        said = {name: json.loads(as_json(meta.get(name))) for name in ("err", "innerInstructions", "loadedAddresses")}
+        said = {name: json.loads(as_json(meta.get(name))) for name in _USED}
         return {"raw": b64encode(self.raw).decode(), "slot": self.slot, "meta": said}
 
 
@@ -80,7 +81,8 @@ async def get_transaction(rpc: Rpc, signature: str) -> dict[str, Any] | None:
 async def get_finality(rpc: Rpc, landed: Inclusion) -> str:
     """Return `processed`, `confirmed` or `finalized`; `confirmed`, at which it was served, where the node says no more.
 
-    Raises `ContradictionError` if the node says something else of the transaction than before.
+    Raises `ContradictionError` if the node says something else of the transaction than before; how it spells an error
+    is no difference, only whether there is one.
     """
     try:
         _slot, status = await get_status(rpc, landed.signature)
@@ -91,7 +93,7 @@ async def get_finality(rpc: Rpc, landed: Inclusion) -> str:
     level = None if status is None else status.get("confirmationStatus")
     if status is None or level not in LEVELS:
         return "confirmed"
-    failed = landed.meta is not None and as_json(status.get("err")) != as_json(landed.error)
+    failed = landed.meta is not None and (status.get("err") is None) != (landed.error is None)
     if level != "processed" and (failed or slot != landed.slot):
         raise ContradictionError(
             "The node says of one transaction that it landed in two slots, or that it failed and did not.",

@@ -200,6 +200,45 @@ def _call(keys: list[str], program: int, accounts: Iterable[int], data: bytes, v
     return Call(keys[program], tuple(keys[position] for position in positions[1:]), data, via)
 
 
+def needs_no_node(message: VersionedMessage) -> bool:
+    """Return whether a message alone shows all that its transaction does to delegates if it succeeds.
+
+    It does where no address comes from an address table and no program is called that could call Approve itself.
+    """
+    keys = [str(key) for key in message.account_keys]
+    programs = {keys[one.program_id_index] for one in message.instructions if one.program_id_index < len(keys)}
+    return not getattr(message, "address_table_lookups", None) and programs <= _CALLS_NOTHING_THAT_APPROVES
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a token account held in a transaction, as the node says: its mint, and how many decimals that has."""
+
+    mint: str
+    decimals: int
+
+
+def read_holdings(message: VersionedMessage, meta: dict[str, Any]) -> dict[str, Holding]:
+    """Return the mints of a transaction's token accounts, from the balances before and after it (`getTransaction`).
+
+    It is what an instruction that names no mint was about, whatever has become of the account since. Left out is what
+    the node does not record, in any form, and an account that changed its mint within the transaction.
+    """
+    keys = resolve_keys(message, meta)
+    found: dict[str, set[Holding]] = {}
+    for name in ("preTokenBalances", "postTokenBalances"):
+        recorded = meta.get(name)
+        for one in recorded if isinstance(recorded, list) else []:
+            try:
+                position, decimals = take(one, int, "accountIndex"), take(one, int, "uiTokenAmount", "decimals")
+                holding = Holding(_key(take(one, str, "mint")), decimals)
+            except NodeError:
+                continue
+            if 0 <= position < len(keys):
+                found.setdefault(keys[position], set()).add(holding)
+    return {address: next(iter(held)) for address, held in found.items() if len(held) == 1}
+
+
 def take_apart(call: Call) -> Iterator[Call]:
     """Give the instructions of a `batch` of the token programs, or the call itself where it is none.
 
