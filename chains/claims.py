@@ -155,9 +155,8 @@ class ApprovalCheck:
 
     `via` names what carried an indirect approval, for example `safe`, `erc4337`, `eip7702`, `permit` or `batch`.
     `included` is the block of the transaction, `head` the block (slot) whose state is "now". `blocked` are the reasons
-    why an allowance cannot be spent at present. `proved` says whether inclusion and allowance are proved under the
-    hashes of these blocks (tier T2). `facts` are the raw values that honest nodes must agree on, `exhibits` the
-    evidence as JSON: it must follow from the answers alone, so that it can be derived again offline.
+    why an allowance cannot be spent at present. `exhibits` are the evidence as JSON: they must follow from the answers
+    alone, so that they can be derived again offline.
     """
 
     findings: tuple[Finding, ...]
@@ -169,8 +168,6 @@ class ApprovalCheck:
     included: Block | None = None
     head: Block | None = None
     finality: str | None = None
-    proved: bool = False
-    facts: Mapping[str, str] = field(default_factory=dict)
     exhibits: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -217,4 +214,3 @@ class OwnershipCheck:
     block: Block | None = None
     delegate: str | None = None
     not_checked: tuple[str, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
