@@ -23,7 +23,7 @@ from eth_account import Account
 from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
 
-from chains.claims import proved_under
+from chains.claims import ApprovalClaim, proved_under
 from chains.errors import RpcError
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument
@@ -193,6 +193,79 @@ class TestWhatCarriedIt:
         assert (verdict(check), check.via, check.state) == ("VERIFIED", "contract", "reduced")
         # What is left of it is not what the owner approved.
         assert not_verified(await lab.check(replace(claim, amount=42 * UNIT))) == {"amount": "REFUTED"}
+
+
+class TestPermitsBesideSpends:
+    """A spender's transaction may hold the owner's permit and a spend: arithmetic tells which log is which."""
+
+    @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
+    async def test_a57_a_permit_below_what_stands_that_is_spent_at_once_is_an_approval(self, lab: Lab, kind: str):
+        claim, puller, key = await standing(lab, kind, 2000 * UNIT)
+        permit = await sign_permit(lab, key, claim.token.address, puller, 1000 * UNIT)
+        sent = await lab.send(await lab.wallet(), puller, deposit(claim, 1000 * UNIT, 1000 * UNIT, permit))
+        check = await lab.check(replace(claim, transaction=sent, amount=1000 * UNIT))
+        assert (verdict(check), check.amounts.authorised, check.amounts.remaining) == ("VERIFIED", 1000 * UNIT, 0)
+
+    @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
+    async def test_a57_a_spend_before_a_permit_of_what_it_left_can_be_read_either_way(self, lab: Lab, kind: str):
+        """Standing 2000, 1000 are taken and 1000 are permitted: the log of the spend would be the same."""
+        claim, _, key = await standing(lab, kind, 2000 * UNIT, contract="PullFirst")
+        permit = await sign_permit(lab, key, claim.token.address, claim.spender, 1000 * UNIT)
+        call = encode_call(
+            "pullThenPermit(address,address,uint256,uint256,uint256,uint8,bytes32,bytes32)",
+            claim.token.address,
+            claim.owner,
+            1000 * UNIT,
+            1000 * UNIT,
+            *permit,
+        )
+        sent = await lab.send(await lab.wallet(), claim.spender, call)
+        check = await lab.check(replace(claim, transaction=sent, amount=1000 * UNIT))
+        if kind == "QuietPermitToken":
+            assert not_verified(check) == {"spend-log": "UNDETERMINED"}
+        else:
+            # Two logs and one transfer: the second log is of no spend.
+            assert verdict(check) in {"VERIFIED", "UNDETERMINED"}
+
+    @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
+    async def test_a57_a_plain_spend_stays_a_spend(self, lab: Lab, kind: str):
+        claim, puller, _ = await standing(lab, kind, 2000 * UNIT)
+        pull = encode_call("pull(address,address,uint256)", claim.token.address, claim.owner, 700 * UNIT)
+        sent = await lab.send(await lab.wallet(), puller, pull)
+        check = await lab.check(replace(claim, transaction=sent, amount=1300 * UNIT))
+        rule = "spend-log" if kind == "PermitToken" else "approval"
+        assert not_verified(check) == {rule: "REFUTED"}
+
+    @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
+    async def test_a57_what_lowers_it_in_a_transaction_of_the_spender_and_moves_nothing_is_left_open(
+        self, lab: Lab, kind: str
+    ):
+        claim, puller, key = await standing(lab, kind, 2000 * UNIT)
+        permit = await sign_permit(lab, key, claim.token.address, puller, 500 * UNIT)
+        sent = await lab.send(await lab.wallet(), puller, deposit(claim, 500 * UNIT, 0, permit))
+        lowered = replace(claim, transaction=sent, amount=500 * UNIT)
+        assert not_verified(await lab.check(lowered)) == {"spend-log": "UNDETERMINED"}
+        permit = await sign_permit(lab, key, claim.token.address, puller, 3000 * UNIT)
+        sent = await lab.send(await lab.wallet(), puller, deposit(claim, 3000 * UNIT, 0, permit))
+        raised = await lab.check(replace(claim, transaction=sent, amount=3000 * UNIT))
+        assert (verdict(raised), raised.via) == ("VERIFIED", "contract")
+
+
+async def standing(
+    lab: Lab, kind: str, amount: int, contract: str = "PermitPuller"
+) -> tuple[ApprovalClaim, str, KeyDocument]:
+    """Return a claim about an allowance that a spending contract has, that contract, and the owner's key."""
+    key, token, spender = await lab.wallet(), await lab.contract(kind), await lab.contract(contract)
+    await lab.send(key, token, encode_call("mint(address,uint256)", key.address, 10_000 * UNIT))
+    sent = await lab.send(key, token, encode_call(APPROVE, spender, amount))
+    claim = lab.claim(sent, key.address, amount, spender=spender, token=replace(lab.token(), address=token))
+    assert verdict(await lab.check(claim)) == "VERIFIED"
+    return claim, spender, key
+
+
+def deposit(claim: ApprovalClaim, value: int, part: int, permit: tuple[Any, ...]) -> str:
+    function = "deposit(address,address,uint256,uint256,uint256,uint8,bytes32,bytes32)"
+    return encode_call(function, claim.token.address, claim.owner, value, part, *permit)
 
 
 class TestApprovalsBesidePayments:

@@ -42,7 +42,7 @@ contract PermitToken {
         return true;
     }
 
-    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+    function transferFrom(address from, address to, uint256 value) external virtual returns (bool) {
         _approve(from, msg.sender, allowance[from][msg.sender] - value);
         _transfer(from, to, value);
         return true;
@@ -53,12 +53,12 @@ contract PermitToken {
         emit Transfer(address(0), to, value);
     }
 
-    function _approve(address owner, address spender, uint256 value) private {
+    function _approve(address owner, address spender, uint256 value) internal {
         allowance[owner][spender] = value;
         emit Approval(owner, spender, value);
     }
 
-    function _transfer(address from, address to, uint256 value) private {
+    function _transfer(address from, address to, uint256 value) internal {
         balanceOf[from] -= value;
         balanceOf[to] += value;
         emit Transfer(from, to, value);

@@ -241,8 +241,8 @@ def _kind(
     """Tell an owner's approval from the log of a spend, where both readings are possible as neither.
 
     A spend moves the owner's tokens right beside its log, never raises the allowance, and lowers it by exactly what it
-    moved: `fits`. That is a spend unless the owner's own account made the transaction, a batch may approve and pay at
-    once, or the calldata may hold the owner's permit of this very number.
+    moved: `fits`. That is a spend unless the owner's own account made the transaction, as a batch may approve and pay
+    at once, or its calldata may hold the owner's permit of this very number.
     """
     by_spender = pair.spender in {transaction.sender, transaction.to}
     if transaction.to == pair.token and (
@@ -256,10 +256,10 @@ def _kind(
         return "unclear"
     if value > before:
         return "approval"
-    carried = carried and not by_spender
+    carried = (carried and not by_spender) or _may_hold_permit(transaction.data, value)
     if not fits:
         return "approval" if carried else "unclear"
-    return "unclear" if carried or _may_hold_permit(transaction.data, value) else "spend"
+    return "unclear" if carried else "spend"
 
 
 def _may_hold_permit(calldata: bytes, value: int) -> bool:
