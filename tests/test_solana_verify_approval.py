@@ -153,6 +153,10 @@ async def test_a12_unlimited_is_a_threshold_and_what_is_left_of_it_is_no_mismatc
     await lab.spend(wallet, spender, 5)
     check = await lab.check(claim)
     assert (verdict(check), check.state, check.amounts.remaining) == ("VERIFIED", "reduced", 2**64 - 6)
+    assert still_active(check) == "VERIFIED"
+    # All unlimited amounts are alike, so that it stands without any history.
+    check = await lab.check(claim, getSignaturesForAddress=lambda _: Refusal(-32011))
+    assert (check.state, still_active(check)) == (None, "VERIFIED")
     assert refuted(await lab.check(replace(claim, amount=2**63 - 1))) == ["amount"]
 
 

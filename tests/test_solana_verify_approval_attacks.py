@@ -348,14 +348,17 @@ async def test_a40_an_approval_that_lands_after_the_revocation_raises_the_alarm(
     taken = await lab.submit([revoke(wallet)], wallet.key)
     granted, revoked = lab.claim(sent, wallet, spender, 5), lab.claim(taken, wallet, spender, 0)
     waiting = lab.claim(late, wallet, spender, 7, raw=late.raw)
-    assert (await lab.check(granted)).state == "revoked"
-    assert (await lab.check(revoked)).state == "revoked"
+    for claim, stands in ((granted, "REFUTED"), (revoked, "VERIFIED")):
+        check = await lab.check(claim)
+        assert (check.state, still_active(check)) == ("revoked", stands)
     check = await lab.check(waiting)
     assert (verdict(check), check.state) == ("UNDETERMINED", "pending")
     await lab.send(late)
     check = await lab.check(revoked)
     assert (verdict(check), check.state, check.amounts.remaining) == ("VERIFIED", "exceeds", 7)
-    assert (await lab.check(granted)).state == "exceeds"
+    assert still_active(check) == "REFUTED"
+    check = await lab.check(granted)
+    assert (check.state, still_active(check)) == ("exceeds", "REFUTED")
     check = await lab.check(waiting)
     assert (verdict(check), check.state) == ("VERIFIED", "active")
 

@@ -39,7 +39,7 @@ from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_PROGRAM_ID
 
 from chains.claims import NEEDS_NOBODY, NODES_WORD, ApprovalClaim
-from chains.errors import ChainError, ContradictionError, InputError, NodeError, WrongChainError
+from chains.errors import ChainError, ContradictionError, InputError, NodeError, NodeUnreachableError, WrongChainError
 from chains.family import check_approval, get_head
 from chains.networks.solana import SOLANA
 from chains.rpc.transcript import Exchange, RecordingRpc, ReplayRpc, run_offline
@@ -391,9 +391,7 @@ def test_a_file_of_before_keeps_its_verdict() -> None:
     assert {name: int(value) for name, value in written.items()} == asdict(check.amounts)
 
 
-async def test_a_state_that_came_later_is_about_the_present_and_needs_no_word_for_the_claim(
-    lab: SolanaLab, standing: Any
-) -> None:
+async def test_what_came_later_is_about_the_present(lab: SolanaLab, standing: Any) -> None:
     for claim, _ in standing.values():
         check = await lab.check(claim)
         rules = {one.rule for one in check.findings if one.about == "present"}
@@ -480,13 +478,17 @@ async def test_a_node_that_contradicts_itself_about_slot_or_status_is_rejected(l
     assert refuted(check) == ["status"]
 
 
-async def test_a_transcript_that_ends_early_is_a_node_that_serves_no_more(spent: Any) -> None:
+async def test_what_a_node_answers_no_more_takes_nothing_from_what_it_showed(spent: Any) -> None:
     (claim, head), exchanges = spent
     asked = [one for one in exchanges if one.method not in ("getGenesisHash", "getSlot")]
-    for kept in range(len(asked)):
-        check = run_offline(check_approval(claim, ReplayRpc(asked[:kept]), head))
-        assert verdict(check) != "REFUTED"
-        assert check.state is None
+    with pytest.raises(NodeUnreachableError):
+        run_offline(check_approval(claim, ReplayRpc([replace(asked[0], body=None), *asked[1:]]), head))
+    for silent in range(1, len(asked)):
+        one = [replace(exchange, body=None) if at == silent else exchange for at, exchange in enumerate(asked)]
+        for kept in (asked[:silent], [*one[: silent + 1]], one):
+            check = run_offline(check_approval(claim, ReplayRpc(kept), head))
+            read = check.amounts.remaining is not None
+            assert (verdict(check), still_active(check)) == ("VERIFIED", "REFUTED" if read else "UNDETERMINED")
     assert run_offline(check_approval(claim, ReplayRpc(asked), head)).state == "reduced"
 
 

@@ -34,6 +34,17 @@ def why_unknown(error: NodeError) -> str:
     return error.message
 
 
+def why_open(error: NodeError) -> str:
+    """Return why one question is left open, whatever the reason is; raise only what contradicts other answers.
+
+    For what may be missing and takes nothing from the rest: a node that is too busy to give the history of an account
+    has still given the transaction.
+    """
+    if isinstance(error, ContradictionError):
+        raise error
+    return error.message
+
+
 def take(answer: Any, kind: type[_T], *path: str) -> _T:
     """Return the part of an answer at `path`; raise `NodeError` unless it is there and of this kind."""
     for name in path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from chains.claims import ApprovalCheck, ApprovalClaim, Finding, State
 from chains.errors import NodeError, RpcError, SignatureMismatchError
 from chains.rpc import Rpc
-from chains.solana.answers import account_data, nonsense, take, why_unknown
+from chains.solana.answers import account_data, nonsense, take, why_open
 from chains.solana.verify.findings import note_finality
 from chains.solana.verify.inclusion import LEVELS, get_status, has_known_version, nonce_account, verify_transaction
 from chains.types import Block
@@ -38,7 +38,7 @@ async def explain_absence(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approv
         else:
             state, message = await _explain_unknown(claim, rpc)
     except NodeError as error:
-        state, message = None, f"Whether the transaction is known could not be found out: {why_unknown(error)}"
+        state, message = None, f"Whether the transaction is known could not be found out: {why_open(error)}"
     finding = Finding("transaction", "UNDETERMINED", message, expected=claim.transaction)
     known = () if finality is None else (note_finality(finality),)
     return ApprovalCheck(findings=(finding, *known), state=state, head=head, finality=finality)

@@ -16,7 +16,7 @@ from chains.errors import InputError, InvalidAmountError, NodeError
 from chains.rpc import Rpc
 from chains.solana.accounts import Accounts, get_accounts
 from chains.solana.addresses import parse_address
-from chains.solana.answers import why_unknown
+from chains.solana.answers import why_open, why_unknown
 from chains.solana.token import TokenAccount
 from chains.solana.verify.absence import explain_absence
 from chains.solana.verify.findings import (
@@ -52,7 +52,8 @@ async def check_approval(claim: ApprovalClaim, rpc: Rpc, head: Block) -> Approva
     """Return what one node's answers say of an approval, with the state at a slot not before `head.number` as "now".
 
     Raises `InputError` for a claim that cannot be one, `ContradictionError` if the answers contradict each other or the
-    signatures, and `NodeError` if the node could not be asked.
+    signatures, and `NodeError` if the node could not be asked for the transaction. What else it does not answer, for
+    whatever reason, is left open, and takes nothing from what the transaction shows.
     """
     _require_claim(claim)
     try:
@@ -135,7 +136,7 @@ async def _read_now(claim: ApprovalClaim, rpc: Rpc, seen: _Seen, outcomes: Itera
     try:
         accounts = await get_accounts(rpc, wanted, max(seen.landed.slot, seen.head.number))
     except NodeError as error:
-        return _Now(None, why_unknown(error))
+        return _Now(None, why_open(error))
     seen.head = Block(accounts.slot, "")
     seen.exhibits["accounts"] = accounts.evidence
     return _Now(accounts)
@@ -148,7 +149,7 @@ def _account_of(act: Act, now: _Now) -> tuple[TokenAccount | None, str]:
     try:
         return now.accounts.token_account(act.outcome.source), ""
     except NodeError as error:
-        return None, why_unknown(error)
+        return None, why_open(error)
 
 
 async def _check_present(

@@ -9,7 +9,7 @@ from chains.amounts import is_unlimited
 from chains.claims import ApprovalClaim, State, show_amount
 from chains.errors import NodeError
 from chains.rpc import Rpc
-from chains.solana.answers import take, why_unknown
+from chains.solana.answers import take, why_open
 from chains.solana.token import TokenAccount
 from chains.solana.verify.inclusion import Inclusion, get_transaction, read_inclusion
 from chains.solana.verify.instructions import Outcome, TokenCall, read_token_call, walk
@@ -141,7 +141,7 @@ async def _follow(claim: ApprovalClaim, outcome: Outcome, remaining: int, rpc: R
                 if became is not None:
                     return became
     except NodeError as error:
-        problem = f"its history could not be read ({why_unknown(error)})"
+        problem = f"its history could not be read ({why_open(error)})"
     if remaining:
         left = f"{show_amount(claim, remaining)} are left. Whether the rest was spent, or a later approval was smaller,"
         return ApprovalState(None, f"{left} is not known: {problem}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chains.errors import ContradictionError, InputError, NodeError, RpcError, SignatureMismatchError
 from chains.rpc import Rpc
 from chains.solana.addresses import SYSTEM_PROGRAM, read_signature
-from chains.solana.answers import data_bytes, nonsense, take, take_slot, why_unknown
+from chains.solana.answers import data_bytes, nonsense, take, take_slot, why_open
 from chains.solana.transactions import parse_wire, read_message
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def get_finality(rpc: Rpc, landed: Inclusion) -> str:
         _slot, status = await get_status(rpc, landed.signature)
         slot = None if status is None else take_slot(status, "slot")
     except NodeError as error:
-        why_unknown(error)
+        why_open(error)
         return "confirmed"
     level = None if status is None else status.get("confirmationStatus")
     if status is None or level not in LEVELS:
