@@ -1,8 +1,8 @@
 """Contracts that others published, as tests deploy them: tokens, wallets, and what calls for others.
 
 They come from npm, in the versions and with the hashes of `contracts/third_party/package-lock.json`. What is published
-compiled is deployed as published, the rest is compiled from the published sources. That is done once for each lock file,
-into the cache of the sandbox's programs, and takes about half a minute.
+compiled is deployed as published, the rest is compiled from the published sources. That is done once for each lock
+file, into the cache of the sandbox's programs, and takes about half a minute.
 
 | name | what it is |
 |---|---|
