@@ -176,6 +176,12 @@ async def solana_cases(lab: SolanaLab) -> AsyncIterator[Case]:
     claim = as_document(lab.claim(sent, other, spender, 5))
     yield Case("revoked since", claim, Policy(), True)
     yield Case("revoked and active asked for", claim, Policy(active=True), False)
+    third = await lab.wallet()
+    sent = await lab.submit([solana_approve(third, spender, 5)], third.key)
+    await lab.submit([solana_approve(third, new_spender(), 5)], third.key)
+    claim = as_document(lab.claim(sent, third, spender, 5))
+    yield Case("replaced since", claim, Policy(), True)
+    yield Case("replaced and active asked for", claim, Policy(active=True), False)
 
 
 async def record(case: Case, url: str) -> Recorded:
@@ -277,8 +283,14 @@ def follow(lie: Lie) -> NodeResult:
 
 def judge(lie: Lie) -> list[str]:
     """Return what a lie brought about that it must not."""
-    recorded, case = lie.recorded, lie.recorded.case
-    liar, one = follow(lie), recorded.result
+    recorded = lie.recorded
+    asked = recorded.result.exchanges[lie.at].method
+    return [f"{recorded.case.name}, {asked}: {lie.what}: {wrong}" for wrong in believed(recorded, follow(lie))]
+
+
+def believed(recorded: Recorded, liar: NodeResult) -> list[str]:
+    """Return what a liar's answers bring about that they must not, alone, among others and against trusted blocks."""
+    case, one = recorded.case, recorded.result
     two = replace(one, endpoint=TWO)
     forbidden = "REFUTED" if case.is_true else "VERIFIED"
 
@@ -307,7 +319,7 @@ def judge(lie: Lie) -> list[str]:
     trusted = report(strict, liar)
     if trusted.verdict == forbidden:
         wrong.append(f"with trusted blocks: {trusted.verdict}")
-    return [f"{case.name}, {one.exchanges[lie.at].method}: {lie.what}: {each}" for each in wrong]
+    return wrong
 
 
 def test_no_lie_of_a_sample_is_believed(recorded: list[Recorded]) -> None:
