@@ -322,7 +322,7 @@ def believed(recorded: Recorded, liar: NodeResult) -> list[str]:
     return wrong
 
 
-def test_no_lie_of_a_sample_is_believed(recorded: list[Recorded]) -> None:
+def test_a53_no_lie_of_a_sample_is_believed(recorded: list[Recorded]) -> None:
     lies = [lie for each in recorded for lie in lies_about(each)]
     chosen = random.Random(9).sample(lies, SAMPLE)
     assert {lie.recorded.case.name for lie in chosen} == {each.case.name for each in recorded}
@@ -331,7 +331,7 @@ def test_no_lie_of_a_sample_is_believed(recorded: list[Recorded]) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_lie_in_any_field_of_any_answer_is_believed(recorded: list[Recorded], part: int) -> None:
+def test_a53_no_lie_in_any_field_of_any_answer_is_believed(recorded: list[Recorded], part: int) -> None:
     lies = [lie for each in recorded for lie in lies_about(each)]
     assert len(lies) > 40_000
     assert not [wrong for lie in lies[part::PARTS] for wrong in judge(lie)]
@@ -381,7 +381,7 @@ def forgetful(method: str, params: Any, answer: Any) -> Any:
     return answer | {"result": []} if method == "eth_getLogs" else answer
 
 
-async def test_a_thief_with_a_node_of_his_own_convinces_nobody_else() -> None:
+async def test_a55_a_thief_with_a_node_of_his_own_convinces_nobody_else() -> None:
     async with open_lab("linea") as lab:
         key, thief = await lab.wallet(), await lab.wallet()
         approved = lab.claim(await lab.approve(key, UNIT), key.address, UNIT)
@@ -395,7 +395,7 @@ async def test_a_thief_with_a_node_of_his_own_convinces_nobody_else() -> None:
         assert (three.verdict, three.tier) == ("REFUTED", "T2")
 
 
-async def test_a_replacement_that_a_node_leaves_out_of_its_logs_is_unknown_and_never_a_reduction() -> None:
+async def test_a55_a_replacement_that_a_node_leaves_out_of_its_logs_is_unknown_and_never_a_reduction() -> None:
     async with open_lab("linea") as lab:
         key = await lab.wallet()
         approved = lab.claim(await lab.approve(key, 50 * UNIT), key.address, 50 * UNIT)
@@ -409,7 +409,7 @@ async def test_a_replacement_that_a_node_leaves_out_of_its_logs_is_unknown_and_n
         assert (three.verdict, three.state) == ("REFUTED", "replaced")
 
 
-async def test_a_chain_that_a_node_makes_up_is_proved_and_counts_for_that_node_alone() -> None:
+async def test_a56_a_chain_that_a_node_makes_up_is_proved_and_counts_for_that_node_alone() -> None:
     """Another chain with the same contracts at the same addresses, on which the claim is true."""
     async with open_lab("linea") as lab, open_lab("linea") as fork:
         assert lab.token() == fork.token()

@@ -341,28 +341,28 @@ async def lie(stage: Stage, seed: int, count: int) -> list[str]:
     return wrong
 
 
-async def test_a_sample_of_lies_told_throughout_is_not_believed(stage: Stage) -> None:
+async def test_a54_a_sample_of_lies_told_throughout_is_not_believed(stage: Stage) -> None:
     assert not await lie(stage, 9, SAMPLE)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-async def test_lies_told_throughout_are_not_believed(stage: Stage, part: int) -> None:
+async def test_a54_lies_told_throughout_are_not_believed(stage: Stage, part: int) -> None:
     assert not await lie(stage, 100 + part, PER_PART)
 
 
-async def test_a_sample_of_lies_told_throughout_about_solana_is_not_believed(solana_stage: Stage) -> None:
+async def test_a54_a_sample_of_lies_told_throughout_about_solana_is_not_believed(solana_stage: Stage) -> None:
     assert not await lie(solana_stage, 9, SAMPLE // 2)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-async def test_lies_told_throughout_about_solana_are_not_believed(solana_stage: Stage, part: int) -> None:
+async def test_a54_lies_told_throughout_about_solana_are_not_believed(solana_stage: Stage, part: int) -> None:
     assert not await lie(solana_stage, 200 + part, PER_PART // 2)
 
 
 @pytest.mark.long
-async def test_lies_that_fit_each_other_are_not_believed(stage: Stage) -> None:
+async def test_a55_lies_that_fit_each_other_are_not_believed(stage: Stage) -> None:
     wrong = []
     for recorded in stage.recorded:
         for what, edits in kits(recorded.case):
@@ -382,7 +382,7 @@ async def test_lies_that_fit_each_other_are_not_believed(stage: Stage) -> None:
         ("revoked", "still allowed, its proof's value changed"),
     ],
 )
-async def test_what_a_lone_liar_can_make_up_is_on_one_operators_word_and_convinces_nobody_else(
+async def test_a55_what_a_lone_liar_can_make_up_is_on_one_operators_word_and_convinces_nobody_else(
     stage: Stage, name: str, what: str
 ) -> None:
     (recorded,) = [each for each in stage.recorded if each.case.name == name]
