@@ -47,6 +47,20 @@ MAGIC = "0x1626ba7e" + "00" * 28
 SAMPLE = 900
 PARTS = 8
 LIAR, ONE, TWO = (Endpoint(f"https://{name}.example", f"{name}.example") for name in ("liar", "one", "two"))
+# What three nodes' report must say as two honest ones have it.
+AGREED = (
+    "verdict",
+    "tier",
+    "state",
+    "amounts",
+    "included",
+    "block",
+    "method",
+    "via",
+    "ownership",
+    "finality",
+    "blocked",
+)
 ERRORS = [
     {"code": -32601, "message": "the method does not exist/is not available"},
     {"code": -32000, "message": "missing trie node"},
@@ -306,15 +320,11 @@ def believed(recorded: Recorded, liar: NodeResult) -> list[str]:
         if pair.verdict == forbidden:
             wrong.append(f"one of two: {pair.verdict} at {pair.tier}")
     three, agreed = report(case.policy, one, liar, two), report(case.policy, one, two)
-    if (three.verdict, three.state, three.amounts, three.included, three.finality, three.blocked) != (
-        agreed.verdict,
-        agreed.state,
-        agreed.amounts,
-        agreed.included,
-        agreed.finality,
-        agreed.blocked,
-    ):
-        wrong.append(f"one of three: {three.verdict}, {three.state}, {three.amounts}, {three.finality}")
+    wrong += [
+        f"one of three: {name} is {getattr(three, name)} and not {getattr(agreed, name)}"
+        for name in AGREED
+        if getattr(three, name) != getattr(agreed, name)
+    ]
     strict = case.policy.model_copy(update={"trusted_blocks": recorded.trusted, "least_tier": "T3"})
     trusted = report(strict, liar)
     if trusted.verdict == forbidden:
