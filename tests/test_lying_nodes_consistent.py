@@ -18,7 +18,7 @@ import pytest
 from approval_lab import APPROVE, UNIT, Lab, open_lab
 from eth_account import Account
 from eth_utils.crypto import keccak
-from relay import relay
+from relay import Change, honest, relay
 from solana_lab import open_lab as open_solana_lab
 from test_lying_nodes import (
     ERRORS,
@@ -28,6 +28,7 @@ from test_lying_nodes import (
     Case,
     Recorded,
     as_document,
+    ask_with,
     believed,
     fields,
     put,
@@ -38,8 +39,9 @@ from test_lying_nodes import (
 )
 from third_party import deploy, deploy_safe, deploy_usdc, first_account
 
+from chains.errors import WrongChainError
 from chains.types import Token
-from delegation import Policy
+from delegation import Claim, Policy
 from delegation.audit import ClaimedStatement
 from delegation.audit.nodes import NodeResult, ask_nodes
 from delegation.audit.verdict import make_report
@@ -390,3 +392,106 @@ async def test_a55_what_a_lone_liar_can_make_up_is_on_one_operators_word_and_con
     assert not await stage.try_lie(recorded, edits, what)
     alone = make_report(recorded.case.claim, recorded.case.policy, [await stage.ask(recorded, edits)], now=NOW)
     assert (alone.verdict, alone.tier) == ("VERIFIED", "T0"), "the lie is none that could be believed"
+
+
+# A node that says that the chain ends long ago
+
+
+_NOW_IS_WHAT_ALL_HAVE = "several nodes are asked at the newest block that a quorum has, and of two one is enough to say"
+
+
+def ending_at(block: dict[str, Any]) -> Change:
+    """Return the lie that a block is the newest one; all else is true."""
+
+    def change(method: str, params: Any, answer: Any) -> Any:
+        if method == "eth_getBlockByNumber" and params[0] in {"latest", "safe", "finalized"}:
+            return answer | {"result": block}
+        return answer | {"result": block["number"]} if method == "eth_blockNumber" else answer
+
+    return change
+
+
+@dataclass
+class Past:
+    """A chain on which an approval by a Safe was revoked, and its owner exchanged, after they were claimed."""
+
+    url: str
+    claim: Claim
+    stated: Claim
+    included: dict[str, Any]
+    before: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+async def past() -> AsyncIterator[Past]:
+    async with open_lab("linea") as lab:
+        rpc, owner, heir = lab.network.rpc, await lab.wallet(), await lab.wallet()
+        safe, token = await deploy_safe(rpc, [owner.address]), await deploy(rpc, "OpenZeppelin5Token")
+        await lab.mine()
+        approve = encode_call(APPROVE, lab.spender, UNIT)
+        sent = await lab.send(owner, safe, execute(owner.address, token, approve))
+        await lab.mine(3)
+        revoke = encode_call(APPROVE, lab.spender, 0)
+        await lab.send(owner, safe, execute(owner.address, token, revoke))
+        swap = encode_call("swapOwner(address,address,address)", "0x" + "1".rjust(40, "0"), owner.address, heir.address)
+        await lab.send(owner, safe, execute(owner.address, safe, swap))
+        await lab.mine(40)
+        number = int((await lab.receipt(sent))["blockNumber"], 16)
+        before, included = [await lab.rpc.request("eth_getBlockByNumber", [hex(number - ago), False]) for ago in (1, 0)]
+        claim = as_document(lab.claim(sent, safe, UNIT, token=Token("OZ", token, 6), token_pinned=False))
+        stated = claim.model_copy(update={"statement": safe_statement(lab, safe, owner)})
+        yield Past(lab.network.rpc_url, claim, stated, included, before)
+
+
+async def test_a57_one_of_three_that_lags_does_not_decide_what_is_now(past: Past) -> None:
+    liar = ending_at(past.included)
+    report = await ask_with(past.url, past.claim, Policy(active=True), honest, liar, honest)
+    assert (report.verdict, report.tier, report.state) == ("REFUTED", "T1", "revoked")
+    report = await ask_with(past.url, past.stated, Policy(), honest, liar, honest)
+    assert (report.verdict, report.tier) == ("REFUTED", "T1")
+
+
+async def test_a57_a_node_that_knows_no_block_since_does_not_refute_what_another_proves(past: Past) -> None:
+    report = await ask_with(past.url, past.claim, Policy(), ending_at(past.before), honest)
+    assert report.verdict != "REFUTED"
+
+
+@pytest.mark.xfail(strict=True, reason=_NOW_IS_WHAT_ALL_HAVE)
+@pytest.mark.parametrize("order", [0, 1])
+async def test_a57_one_of_two_that_lags_does_not_make_a_revoked_approval_active(past: Past, order: int) -> None:
+    nodes = [ending_at(past.included), honest]
+    report = await ask_with(past.url, past.claim, Policy(active=True), *nodes[:: 1 - 2 * order])
+    assert report.verdict != "VERIFIED"
+
+
+@pytest.mark.xfail(strict=True, reason=_NOW_IS_WHAT_ALL_HAVE)
+async def test_a57_one_of_two_that_lags_does_not_make_a_former_owner_the_owner(past: Past) -> None:
+    report = await ask_with(past.url, past.stated, Policy(), ending_at(past.included), honest)
+    assert report.verdict != "VERIFIED"
+
+
+@pytest.mark.xfail(strict=True, reason="the present is taken to be at any block that is trusted, at an old one as well")
+async def test_a57_the_true_hash_of_an_old_block_does_not_make_it_the_present() -> None:
+    """The reader trusts the blocks of the approval and of the present; the node says that the first is the newest."""
+    async with open_lab("linea") as lab:
+        key = await lab.wallet()
+        sent = await lab.approve(key, UNIT)
+        await lab.mine(3)
+        await lab.approve(key, 0)
+        await lab.mine(3)
+        included = await lab.rpc.request("eth_getBlockByNumber", [(await lab.receipt(sent))["blockNumber"], False])
+        head = await lab.rpc.request("eth_getBlockByNumber", ["latest", False])
+        policy = Policy(active=True, least_tier="T3", trusted_blocks=(included["hash"], head["hash"]))
+        claim = as_document(lab.claim(sent, key.address, UNIT))
+        assert (await ask_with(lab.network.rpc_url, claim, policy, honest)).verdict == "REFUTED"
+        report = await ask_with(lab.network.rpc_url, claim, policy, ending_at(included))
+        assert report.verdict != "VERIFIED"
+
+
+@pytest.mark.xfail(strict=True, raises=WrongChainError, reason="one node of another chain ends the check")
+async def test_a53_one_of_three_that_names_another_chain_does_not_silence_the_others(past: Past) -> None:
+    def elsewhere(method: str, params: Any, answer: Any) -> Any:
+        return answer | {"result": "0x1"} if method == "eth_chainId" else answer
+
+    report = await ask_with(past.url, past.claim, Policy(), honest, elsewhere, honest)
+    assert report.verdict == "VERIFIED"
