@@ -39,7 +39,6 @@ from test_lying_nodes import (
 )
 from third_party import deploy, deploy_safe, deploy_usdc, first_account
 
-from chains.errors import WrongChainError
 from chains.types import Token
 from delegation import Claim, Policy
 from delegation.audit import ClaimedStatement
@@ -459,7 +458,6 @@ async def test_a57_a_node_that_knows_no_block_since_does_not_refute_what_another
     assert report.verdict != "REFUTED"
 
 
-@pytest.mark.xfail(strict=True, reason=_NOW_IS_WHAT_ALL_HAVE)
 @pytest.mark.parametrize("order", [0, 1])
 async def test_a57_one_of_two_that_lags_does_not_make_a_revoked_approval_active(past: Past, order: int) -> None:
     nodes = [ending_at(past.included), honest]
@@ -467,20 +465,17 @@ async def test_a57_one_of_two_that_lags_does_not_make_a_revoked_approval_active(
     assert report.verdict != "VERIFIED"
 
 
-@pytest.mark.xfail(strict=True, reason=_NOW_IS_WHAT_ALL_HAVE)
 async def test_a57_one_of_two_that_lags_does_not_make_a_former_owner_the_owner(past: Past) -> None:
     report = await ask_with(past.url, past.stated, Policy(), ending_at(past.included), honest)
     assert report.verdict != "VERIFIED"
 
 
-@pytest.mark.xfail(strict=True, reason=_NOW_IS_WHAT_ALL_HAVE)
 async def test_a57_one_of_two_that_lags_does_not_refute_the_owner_of_now(past: Past) -> None:
     assert (await ask_with(past.url, past.stated_by_heir, Policy(), honest, honest)).verdict == "VERIFIED"
     report = await ask_with(past.url, past.stated_by_heir, Policy(), ending_at(past.included), honest)
     assert report.verdict != "REFUTED"
 
 
-@pytest.mark.xfail(strict=True, reason="the present is taken to be at any block that is trusted, at an old one as well")
 async def test_a57_the_true_hash_of_an_old_block_does_not_make_it_the_present() -> None:
     """The reader trusts the blocks of the approval and of the present; the node says that the first is the newest."""
     async with open_lab("linea") as lab:
@@ -498,7 +493,6 @@ async def test_a57_the_true_hash_of_an_old_block_does_not_make_it_the_present() 
         assert report.verdict != "VERIFIED"
 
 
-@pytest.mark.xfail(strict=True, raises=WrongChainError, reason="one node of another chain ends the check")
 async def test_a53_one_of_three_that_names_another_chain_does_not_silence_the_others(past: Past) -> None:
     def elsewhere(method: str, params: Any, answer: Any) -> Any:
         return answer | {"result": "0x1"} if method == "eth_chainId" else answer

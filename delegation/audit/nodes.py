@@ -27,6 +27,9 @@ _T = TypeVar("_T")
 
 # Seconds for all the answers of one node: some thirty, and more where much has happened since.
 _PATIENCE: Final = 180.0
+# A node that is behind the others is waited for up to ten seconds.
+_LAG_ATTEMPTS: Final = 20
+_LAG_PAUSE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ class NodeResult:
 async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[NodeResult, ...]:
     """Return what the nodes at `urls` say of a claim, asked at the same time.
 
-    Raises `WrongChainError` if one of them is a node of another chain, `InvalidRequestError` for no URL at all or one
-    that is none, and an `InputError` for a claim that cannot be one.
+    Raises `WrongChainError` if they are nodes of another chain, `InvalidRequestError` for no URL at all or one that is
+    none, and an `InputError` for a claim that cannot be one.
     """
     if not urls:
         raise InvalidRequestError("No node is named that could be asked.", hint="Name the URL of one or more.")
@@ -76,9 +79,11 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
     try:
         heads = await asyncio.gather(*(_in_time(_ask_head(claim, rpc, policy), too_slow) for rpc in rpcs))
         for head in heads:
-            if isinstance(head, WrongChainError):
+            # Beside a node of the right chain one of another is a node that does not count.
+            if isinstance(head, WrongChainError) and not any(isinstance(each, Block) for each in heads):
                 raise head
         at = _common_head(policy, endpoints, heads)
+        await asyncio.gather(*(_catch_up(claim, policy, rpc, head, at) for rpc, head in zip(rpcs, heads, strict=True)))
         # Of a node that takes too long only this much is kept, so that it is as silent offline.
         begun = [len(rpc.exchanges) for rpc in rpcs]
         answers = await asyncio.gather(
@@ -144,14 +149,31 @@ async def _ask_head(claim: Claim, rpc: Rpc, policy: Policy) -> Block | NodeError
 def _common_head(
     policy: Policy, endpoints: Sequence[Endpoint], heads: Sequence[Block | NodeError | WrongChainError]
 ) -> Block:
-    """Return the newest block that a quorum of operators has reached: nodes that are behind agree on it as well."""
+    """Return the newest block that so many operators have reached that those who are left cannot be a quorum.
+
+    With a majority that is one that most have reached, so that nodes behind them agree on it as well. Where all must
+    agree it is the newest of all: one that names an old block for the newest must not decide what "now" is.
+    """
     newest: dict[str, int] = {}
     for endpoint, head in zip(endpoints, heads, strict=True):
         if isinstance(head, Block):
             newest[endpoint.operator] = max(head.number, newest.get(endpoint.operator, 0))
     reached = sorted(newest.values(), reverse=True)
     needed = policy.needed(endpoint.operator for endpoint in endpoints)
-    return Block(reached[min(needed, len(reached)) - 1] if reached else 0, "")
+    return Block(reached[max(0, len(reached) - needed)] if reached else 0, "")
+
+
+async def _catch_up(
+    claim: Claim, policy: Policy, rpc: RecordingRpc, head: Block | NodeError | WrongChainError, at: Block
+) -> None:
+    """Wait a while for a node that is a few blocks behind; nothing of it is kept, and what it lacks then, it lacks."""
+    kept = len(rpc.exchanges)
+    for _ in range(_LAG_ATTEMPTS):
+        if not isinstance(head, Block) or head.number >= at.number:
+            break
+        await asyncio.sleep(_LAG_PAUSE)
+        head = await _ask_head(claim, rpc, policy)
+    del rpc.exchanges[kept:]
 
 
 async def _ask(

@@ -148,12 +148,23 @@ class _Scales:
         basis = finding.basis
         if basis.word:
             return "T1" if len(operators_of(supporters)) >= max(self.needed, _SEVERAL) else "T0"
-        if all(hash_ in self.trusted for hash_ in basis.blocks):
+        trusted = self.trusted if self._is_of_now(finding, supporters) else frozenset()
+        if all(hash_ in trusted for hash_ in basis.blocks):
             return "T3"
-        return "T2" if all(self._is_named(hash_) for hash_ in basis.blocks) else "T0"
+        enough = max(self.needed, _SEVERAL)
+        agreed = all(hash_ in trusted or len(self.named.get(hash_, ())) >= enough for hash_ in basis.blocks)
+        return "T2" if agreed else "T0"
 
-    def _is_named(self, hash_: str) -> bool:
-        return hash_ in self.trusted or len(self.named.get(hash_, ())) >= max(self.needed, _SEVERAL)
+    def _is_of_now(self, finding: Finding, supporters: Sequence[NodeResult]) -> bool:
+        """Return whether the trusted blocks count for a finding: about the present only if no other one may be newer.
+
+        Which of several is the newest no hash tells, so each must be the transaction's block or the one of "now".
+        """
+        checks = [result.approval for result in supporters if result.approval is not None]
+        return finding.about == "claim" or any(
+            self.trusted <= {block.hash for block in (check.included, check.head) if block is not None}
+            for check in checks
+        )
 
     def _words(self, finding: Finding, supporters: Sequence[NodeResult]) -> str:
         if finding.basis.word:

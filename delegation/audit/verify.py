@@ -31,7 +31,7 @@ async def verify_claim(
 
     `nodes` are the URLs of the nodes to ask. Nodes that do not answer make the verdict UNDETERMINED, and raise nothing.
     Raises `InvalidRequestError` if no node is named, an `InputError` for a URL or a claim that cannot be one, and
-    `WrongChainError` if a node is one of another chain.
+    `WrongChainError` if the nodes are of another chain; one beside others does not count.
     """
     return make_report(claim, policy, await ask_nodes(claim, nodes, policy), now=now())
 
