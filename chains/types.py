@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -63,6 +63,13 @@ class FeePolicy:
     base_fee_rise: tuple[int, int] = (1, 8)
     rising_blocks: int = 10
     tip_headroom: int = 0
+
+
+OPENZEPPELIN_5_ALLOWANCES: Final = 0x52C63247E1F47DB19D5CE0460030C497F067CA4CEBF71BA98EEADABE20BACE00 + 1
+"""`openzeppelin.storage.ERC20`: balances at its root, allowances after them (OpenZeppelin 5, ERC20Upgradeable)."""
+
+M0_ALLOWANCES: Final = 0xCBBE23EFB65C1EABA394256C463812C20ABDB5376E247EBA1D0E1E92054DA100
+"""The root under which M0's ERC20ExtendedUpgradeable keeps them (m0-foundation/mUSD)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,15 +238,13 @@ async def _settle(d: Delegation, index: int, context: Context) -> Delegation:
     approval = d.approvals[index]
     sent = sent_of(approval)
     unsigned = unsigned_of(approval)
+    context.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
     if isinstance(sent, SignedTransaction):
-        context.progress("approval", f"{_label(d, index)}: sending {sent.hash}")
         await send(sent, context)
     elif approval.earlier and approval.another_nonce is None:
         d = await _read_nonce(d, index, context)
         approval = d.approvals[index]
         sent, unsigned = sent_of(approval), unsigned_of(approval)
-    # Said once the node has it: who stops the line here leaves a transaction that is on its way.
-    context.progress("approval", f"{_label(d, index)}: waiting for {sent.hash}")
     unseen_for = approval.unseen_for(context.now())
     try:
         if approval.cancelling:

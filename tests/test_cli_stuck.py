@@ -1,6 +1,7 @@
 """`speed-up`, `cancel`, `abandon`, `revoke`, `resume --all` and `list`, as an operator at night types them."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,28 +41,18 @@ async def chain(sandbox: Sandbox, owner: Owner) -> AsyncIterator[HttpRpc]:
     await rpc.aclose()
 
 
-async def interrupted(cli: CommandLine, *arguments: str, at: str = "waiting for 0x") -> Result:
-    """Run a command until it says these words, and stop it there with Ctrl-C."""
+async def interrupted(cli: CommandLine, chain: HttpRpc, *arguments: str) -> Result:
+    """Run a command until its transaction waits to be mined, and stop it there with Ctrl-C."""
     process = await cli.start(*arguments)
-    assert process.stderr is not None
-    said = ""
-    while at not in said:
-        line = await asyncio.wait_for(process.stderr.readline(), 30)
-        assert line, said
-        said += line.decode()
+    await until_it_waits(process, chain)
     process.send_signal(signal.SIGINT)
     return await cli.finish(process)
 
 
 async def mined(cli: CommandLine, chain: HttpRpc, *arguments: str) -> Result:
-    """Run a command to its end on a network that mines once the command waits for it."""
+    """Run a command to its end on a network that mines once the command's transaction waits for it."""
     process = await cli.start(*arguments)
-    assert process.stderr is not None
-    said = ""
-    while "waiting for 0x" not in said:
-        line = await asyncio.wait_for(process.stderr.readline(), 30)
-        assert line, said
-        said += line.decode()
+    said = await until_it_waits(process, chain)
     ending = asyncio.create_task(cli.finish(process))
     while not ending.done():
         await chain.request("evm_mine")
@@ -70,9 +61,24 @@ async def mined(cli: CommandLine, chain: HttpRpc, *arguments: str) -> Result:
     return Result(ended.status, ended.out, said + ended.err)
 
 
-async def stuck(cli: CommandLine, owner: Owner, amount: str = "900") -> Delegation:
+async def until_it_waits(process: asyncio.subprocess.Process, chain: HttpRpc) -> str:
+    """Return what a command said until the node has the transaction that it says it waits for: it says so first."""
+    assert process.stderr is not None
+    said = ""
+    while (waiting := re.search(r"waiting for (0x[0-9a-f]{64})", said)) is None:
+        line = await asyncio.wait_for(process.stderr.readline(), 30)
+        assert line, said
+        said += line.decode()
+    for _ in range(600):
+        if await chain.request("eth_getTransactionByHash", [waiting[1]]) is not None:
+            return said
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the node never got {waiting[1]}")
+
+
+async def stuck(cli: CommandLine, chain: HttpRpc, owner: Owner, amount: str = "900") -> Delegation:
     """Return a grant that waits to be mined, and that nobody carries."""
-    stopped = await interrupted(cli, *grant(NETWORK, "usdc", amount, owner))
+    stopped = await interrupted(cli, chain, *grant(NETWORK, "usdc", amount, owner))
     assert stopped.status == 4
     return cli.delegations()[-1]
 
@@ -89,7 +95,7 @@ async def allowance(cli: CommandLine, owner: Owner) -> str:
 async def test_a_stuck_grant_is_sped_up_and_the_new_bound_is_shown_before_it_is_signed(
     cli: CommandLine, chain: HttpRpc, owner: Owner
 ) -> None:
-    d = await stuck(cli, owner)
+    d = await stuck(cli, chain, owner)
     nobody = await cli.run("speed-up", d.id, "--wallet", str(owner.key_file))
     assert "run it again with --yes" in nobody.err
     assert cli.delegations()[-1] == d
@@ -110,7 +116,7 @@ async def test_a_stuck_grant_is_sped_up_and_the_new_bound_is_shown_before_it_is_
 
 
 async def test_a_stuck_grant_is_cancelled_and_never_comes_back(cli: CommandLine, chain: HttpRpc, owner: Owner) -> None:
-    d = await stuck(cli, owner)
+    d = await stuck(cli, chain, owner)
     kept = await cli.run("abandon", d.id)
     assert kept.status == 2
     assert f"Cancel it with: delegation --profile sandbox cancel {d.id}" in kept.err
@@ -127,7 +133,7 @@ async def test_a_stuck_grant_is_cancelled_and_never_comes_back(cli: CommandLine,
 async def test_a_revocation_takes_the_place_of_a_grant_in_flight(
     cli: CommandLine, chain: HttpRpc, owner: Owner
 ) -> None:
-    d = await stuck(cli, owner)
+    d = await stuck(cli, chain, owner)
     busy = await cli.run(*grant(NETWORK, "usdc", "5", owner))
     assert busy.status == 1
     assert f"speed-up {d.id}" in busy.err

@@ -171,7 +171,7 @@ def test_fields_that_are_not_known_are_tried_in_their_order(
     assert not is_reproduced(changed), "a node that lies beside a field that is not known proves nothing"
 
 
-def test_a_header_of_a_fork_that_nobody_can_guess_is_not_reproduced_and_no_contradiction() -> None:
+def test_a63_a_header_of_a_fork_that_nobody_can_guess_is_not_reproduced_and_no_contradiction() -> None:
     block = make_fork({"somethingRoot": "0x" + "77" * 32}, b"\x77" * 32, b"something else")
     assert check_header(block).hash == block["hash"]
     assert not is_reproduced(block)

@@ -14,8 +14,7 @@ from chains.evm.blocks import get_header
 from chains.evm.codec.approval_logs import Pair
 from chains.evm.verify.allowance_proof import AllowanceProof, prove_allowance
 from chains.evm.verify.allowance_slot import KnownCode, allowance_slot, known_code
-from chains.networks.layouts import M0_ALLOWANCES, OPENZEPPELIN_5_ALLOWANCES
-from chains.types import AllowanceLayout, Chain
+from chains.types import M0_ALLOWANCES, OPENZEPPELIN_5_ALLOWANCES, AllowanceLayout, Chain
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.document import KeyDocument
 
@@ -80,7 +79,7 @@ class TestLayouts:
         assert check.exhibits["slot_now"]["code"] == [hash_]
         assert int(check.exhibits["slot_now"]["base"], 16) == known_code().tokens[hash_] == base
 
-    async def test_an_allowance_of_code_that_nobody_knows_rests_on_the_nodes_word(self, lab: Lab):
+    async def test_a62_an_allowance_of_code_that_nobody_knows_rests_on_the_nodes_word(self, lab: Lab):
         check = await approve_and_check(lab, await lab.contract("PermitToken"))
         assert (verdict(check), finding(check, "allowance").basis.word) == ("VERIFIED", True)
         assert "layout of its storage is not known" in check.exhibits["slot_now"]["problem"]

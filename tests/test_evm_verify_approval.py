@@ -102,7 +102,7 @@ class TestDirectForm:
         assert verdict(check) == "VERIFIED"
         assert "3 bytes too many" in finding(check, "approval").message
 
-    async def test_a_token_that_logs_nothing_is_judged_by_its_state(self, lab: Lab):
+    async def test_a64_a_token_that_logs_nothing_is_judged_by_its_state(self, lab: Lab):
         key = await lab.wallet()
         address = await lab.deploy("SilentToken")
         sent = await lab.send(key, address, encode_call(APPROVE, lab.spender, UNIT))

@@ -199,7 +199,7 @@ class TestPermitsBesideSpends:
     """A spender's transaction may hold the owner's permit and a spend: arithmetic tells which log is which."""
 
     @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
-    async def test_a57_a_permit_below_what_stands_that_is_spent_at_once_is_an_approval(self, lab: Lab, kind: str):
+    async def test_a58_a_permit_below_what_stands_that_is_spent_at_once_is_an_approval(self, lab: Lab, kind: str):
         claim, puller, key = await standing(lab, kind, 2000 * UNIT)
         permit = await sign_permit(lab, key, claim.token.address, puller, 1000 * UNIT)
         sent = await lab.send(await lab.wallet(), puller, deposit(claim, 1000 * UNIT, 1000 * UNIT, permit))
@@ -207,7 +207,7 @@ class TestPermitsBesideSpends:
         assert (verdict(check), check.amounts.authorised, check.amounts.remaining) == ("VERIFIED", 1000 * UNIT, 0)
 
     @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
-    async def test_a57_a_spend_before_a_permit_of_what_it_left_can_be_read_either_way(self, lab: Lab, kind: str):
+    async def test_a58_a_spend_before_a_permit_of_what_it_left_can_be_read_either_way(self, lab: Lab, kind: str):
         """Standing 2000, 1000 are taken and 1000 are permitted: the log of the spend would be the same."""
         claim, _, key = await standing(lab, kind, 2000 * UNIT, contract="PullFirst")
         permit = await sign_permit(lab, key, claim.token.address, claim.spender, 1000 * UNIT)
@@ -228,7 +228,7 @@ class TestPermitsBesideSpends:
             assert verdict(check) in {"VERIFIED", "UNDETERMINED"}
 
     @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
-    async def test_a57_a_plain_spend_stays_a_spend(self, lab: Lab, kind: str):
+    async def test_a58_a_plain_spend_stays_a_spend(self, lab: Lab, kind: str):
         claim, puller, _ = await standing(lab, kind, 2000 * UNIT)
         pull = encode_call("pull(address,address,uint256)", claim.token.address, claim.owner, 700 * UNIT)
         sent = await lab.send(await lab.wallet(), puller, pull)
@@ -237,7 +237,7 @@ class TestPermitsBesideSpends:
         assert not_verified(check) == {rule: "REFUTED"}
 
     @pytest.mark.parametrize("kind", ["PermitToken", "QuietPermitToken"])
-    async def test_a57_what_lowers_it_in_a_transaction_of_the_spender_and_moves_nothing_is_left_open(
+    async def test_a58_what_lowers_it_in_a_transaction_of_the_spender_and_moves_nothing_is_left_open(
         self, lab: Lab, kind: str
     ):
         claim, puller, key = await standing(lab, kind, 2000 * UNIT)

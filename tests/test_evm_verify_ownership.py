@@ -366,7 +366,9 @@ async def test_a29_a_wallet_that_accepts_everything_is_itself_alone_and_its_labe
         (2, "", "UNDETERMINED"),
     ],
 )
-async def test_only_the_whole_word_of_the_magic_value_is_a_yes(lab: Lab, kind: int, answer: str, outcome: str) -> None:
+async def test_a60_only_the_whole_word_of_the_magic_value_is_a_yes(
+    lab: Lab, kind: int, answer: str, outcome: str
+) -> None:
     wallet = await lab.deploy("OddAnswerWallet", "constructor(uint256,bytes)", kind, bytes.fromhex(answer))
     check = await lab.check(wallet, SIGNATURE)
     assert (verdict(check), check.method) == (outcome, "erc1271" if outcome == "VERIFIED" else None)
@@ -575,7 +577,7 @@ class LyingRpc:
         pass
 
 
-async def test_a_contract_that_a_node_makes_up_is_no_match_for_a_proof_that_nothing_is_there(lab: Lab) -> None:
+async def test_a61_a_contract_that_a_node_makes_up_is_no_match_for_a_proof_that_nothing_is_there(lab: Lab) -> None:
     stolen = claim(OWNER.address, sign(MESSAGE, STRANGER))
     check = await check_ownership(stolen, LyingRpc(lab.rpc))
     assert (verdict(check), check.method) == ("REFUTED", None)

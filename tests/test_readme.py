@@ -60,7 +60,7 @@ async def test_the_python_block_runs_unchanged(cli: CommandLine) -> None:
     (block,) = blocks("python")
     result = await run(cli, sys.executable, "-W", "error", "-c", block)
     assert (result.status, result.err) == (0, "")
-    assert re.fullmatch(r"VERIFIED 0x[0-9a-f]{64}\nVERIFIED active T2\n", result.out)
+    assert re.fullmatch(r"VERIFIED 0x[0-9a-f]{64}\nVERIFIED active T0\n", result.out)
     assert [d.station for d in cli.delegations()] == ["done"]
 
 

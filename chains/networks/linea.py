@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chains.networks.layouts import M0_ALLOWANCES, OPENZEPPELIN_5_ALLOWANCES
-from chains.types import AllowanceLayout, Chain, FeePolicy, Token
+from chains.types import M0_ALLOWANCES, OPENZEPPELIN_5_ALLOWANCES, AllowanceLayout, Chain, FeePolicy, Token
 
 _GWEI: Final = 10**9
 

@@ -27,8 +27,8 @@ _T = TypeVar("_T")
 
 # Seconds for all the answers of one node: some thirty, and more where much has happened since.
 _PATIENCE: Final = 180.0
-# A node that is behind the others is waited for up to ten seconds.
-_LAG_ATTEMPTS: Final = 20
+# A node that is behind the others, and without which no quorum is there, is waited for up to five seconds.
+_LAG_ATTEMPTS: Final = 10
 _LAG_PAUSE: Final = 0.5
 
 
@@ -83,7 +83,10 @@ async def ask_nodes(claim: Claim, urls: Sequence[str], policy: Policy) -> tuple[
             if isinstance(head, WrongChainError) and not any(isinstance(each, Block) for each in heads):
                 raise head
         at = _common_head(policy, endpoints, heads)
-        await asyncio.gather(*(_catch_up(claim, policy, rpc, head, at) for rpc, head in zip(rpcs, heads, strict=True)))
+        if not _has_quorum(policy, endpoints, heads, at):
+            await asyncio.gather(
+                *(_catch_up(claim, policy, rpc, head, at) for rpc, head in zip(rpcs, heads, strict=True))
+            )
         # Of a node that takes too long only this much is kept, so that it is as silent offline.
         begun = [len(rpc.exchanges) for rpc in rpcs]
         answers = await asyncio.gather(
@@ -161,6 +164,18 @@ def _common_head(
     reached = sorted(newest.values(), reverse=True)
     needed = policy.needed(endpoint.operator for endpoint in endpoints)
     return Block(reached[max(0, len(reached) - needed)] if reached else 0, "")
+
+
+def _has_quorum(
+    policy: Policy, endpoints: Sequence[Endpoint], heads: Sequence[Block | NodeError | WrongChainError], at: Block
+) -> bool:
+    """Return whether a quorum of operators has reached a block."""
+    there = {
+        endpoint.operator
+        for endpoint, head in zip(endpoints, heads, strict=True)
+        if isinstance(head, Block) and head.number >= at.number
+    }
+    return len(there) >= policy.needed(endpoint.operator for endpoint in endpoints)
 
 
 async def _catch_up(
