@@ -264,7 +264,11 @@ def _kind(
 
 def _may_hold_permit(calldata: bytes, value: int) -> bool:
     """Return whether calldata names `value` and is long enough to hold the owner's signature of it (EIP-2612)."""
-    return len(calldata) >= _SHORTEST_PERMIT and value.to_bytes(32, "big") in calldata
+    word = value.to_bytes(32, "big")
+    # Arguments lie in words after a selector, and inside calls that are handed on after a selector of their own.
+    return len(calldata) >= _SHORTEST_PERMIT and any(
+        calldata.startswith(word, at) for at in range(4, len(calldata) - 31, 4)
+    )
 
 
 def _adds_up(amount: int, transfers: Sequence[int]) -> bool:
