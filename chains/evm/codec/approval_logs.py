@@ -265,10 +265,9 @@ def _kind(
 def _may_hold_permit(calldata: bytes, value: int) -> bool:
     """Return whether calldata names `value` and is long enough to hold the owner's signature of it (EIP-2612)."""
     word = value.to_bytes(32, "big")
-    # Arguments lie in words after a selector, and inside calls that are handed on after a selector of their own.
-    return len(calldata) >= _SHORTEST_PERMIT and any(
-        calldata.startswith(word, at) for at in range(4, len(calldata) - 31, 4)
-    )
+    # Arguments lie in words after a selector, or after two in a call that is handed on.
+    words = (at for selectors in (4, 8) for at in range(selectors, len(calldata) - 31, 32))
+    return len(calldata) >= _SHORTEST_PERMIT and any(calldata.startswith(word, at) for at in words)
 
 
 def _adds_up(amount: int, transfers: Sequence[int]) -> bool:
