@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.sign_in import SignIn
 from delegation.sandbox.world import PlatformWorld
 
 TOKEN_LIFE = timedelta(minutes=10)
@@ -66,6 +67,7 @@ class PlatformState:
         self.created_at = datetime.now(UTC)
         self.clock_offset = timedelta()
         self.faucet_used = False
+        self.sign_in = SignIn(world, self.user_id, self.now)
         self.proofs: list[ReceivedProof] = []
         self.requests: Counter[str] = Counter()
         self.config_overrides: dict[str, dict[str, Any]] = {}
