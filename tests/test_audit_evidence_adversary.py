@@ -23,8 +23,8 @@ from chains.claims import Amounts, ApprovalCheck, Finding, Verdict
 from chains.types import Token
 from delegation import Claim, ClaimedApproval, Policy, Report, describe_report, utc_now, verify_evidence
 from delegation.audit.nodes import Endpoint, NodeResult
-from delegation.audit.verdict import make_report
 from delegation.audit.report import TIER_MEANINGS
+from delegation.audit.verdict import make_report
 from delegation.sandbox import Sandbox
 
 AMOUNT = 5_000 * 10**6

@@ -33,6 +33,7 @@ from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.chain_solana import SolanaChain
 from delegation.sandbox.platform.context import Context
 from delegation.sandbox.platform.errors import ChainUnavailableError, OAuthRefused, Refused
+from delegation.sandbox.platform.limits import LimitMiddleware
 from delegation.sandbox.platform.misbehaviour import MisbehaviourMiddleware
 from delegation.sandbox.platform.sharing import SharedReading
 from delegation.sandbox.platform.state import PlatformState
@@ -66,6 +67,8 @@ _ROUTES = [
     Route("/sandbox/phone", control_sign_in.get_phone, methods=["GET"]),
     Route("/sandbox/misbehave", control.post_misbehave, methods=["POST"]),
     Route("/sandbox/misbehave", control.delete_misbehave, methods=["DELETE"]),
+    Route("/sandbox/limit", control.post_limit, methods=["POST"]),
+    Route("/sandbox/limit", control.delete_limit, methods=["DELETE"]),
     Route("/sandbox/config", control.post_config, methods=["POST"]),
     Route("/sandbox/config", control.delete_config, methods=["DELETE"]),
     Route("/sandbox/clock", control.post_clock, methods=["POST"]),
@@ -92,7 +95,10 @@ def build_app(world: PlatformWorld) -> Starlette:
     state = PlatformState(world)
     app = PlatformApp(
         routes=_ROUTES,
-        middleware=[Middleware(AuthenticationMiddleware, state=state)],
+        middleware=[
+            Middleware(LimitMiddleware, limits=state.limits, now=state.now),
+            Middleware(AuthenticationMiddleware, state=state),
+        ],
         exception_handlers={
             Refused: _answer_refusal,
             OAuthRefused: _answer_oauth_refusal,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.limits import LimitInForce
 from delegation.sandbox.platform.sign_in import SignIn
 from delegation.sandbox.world import PlatformWorld
 
@@ -70,6 +71,7 @@ class PlatformState:
         self.sign_in = SignIn(world, self.user_id, self.now)
         self.proofs: list[ReceivedProof] = []
         self.requests: Counter[str] = Counter()
+        self.limits: list[LimitInForce] = []
         self.config_overrides: dict[str, dict[str, Any]] = {}
         self.wallets: list[RegisteredWallet] = []
         self._tokens: dict[str, IssuedToken] = {}
