@@ -84,12 +84,14 @@ def _show(
     request: Request, sign_in: SignIn, opened: AuthorizationRequest, visit: Visit, fault: str | None, status: int = 200
 ) -> Response:
     target = pages.Target(opened.redirect_uri)
+    application = Context.of(request).state.world.tenant.client_id
     step = _next_step(sign_in, visit)
     if step == "password":
-        return pages.sign_in_page(opened.token, email=visit.email, target=target, fault=fault, status=status)
+        return pages.sign_in_page(
+            opened.token, application=application, email=visit.email, target=target, fault=fault, status=status
+        )
     if step == "code":
         return pages.code_page(opened.token, phone=MASKED_PHONE_NUMBER, target=target, fault=fault, status=status)
-    application = Context.of(request).state.world.tenant.client_id
     rights = [SCOPES[scope] for scope in opened.scopes] or _OLDER_RIGHTS
     return pages.consent_page(opened.token, application=application, rights=rights, target=target)
 

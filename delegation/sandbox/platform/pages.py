@@ -49,8 +49,8 @@ iframe { display: none; }
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 _SANDBOX_NOTE = (
-    "<aside>This is the simulated platform of a sandbox: nothing here is real. "
-    'Its text messages arrive on <a href="/sandbox/phone" target="_blank" rel="noopener">the sandbox\'s phone</a> '
+    "<aside>This is the simulated platform of a sandbox: nothing here is real. It printed the user's password when it "
+    'started, and codes arrive on <a href="/sandbox/phone" target="_blank" rel="noopener">the sandbox\'s phone</a> '
     "(opens a new tab).</aside>"
 )
 
@@ -68,11 +68,13 @@ class Target:
         return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
 
 
-def sign_in_page(request_token: str, *, email: str, target: Target, fault: str | None, status: int) -> Response:
+def sign_in_page(
+    request_token: str, *, application: str, email: str, target: Target, fault: str | None, status: int
+) -> Response:
     """Return the page that asks for e-mail address and password."""
     marked = _marked(fault)
     body = (
-        f'<p class="quiet">to go on to the application that sent you here.</p>{_fault(fault)}'
+        f'<p class="quiet">to go on to {escape(application)}.</p>{_fault(fault)}'
         '<label for="email">E-mail address</label>'
         f'<input id="email" name="email" type="email" autocomplete="username" required value="{escape(email)}"'
         f"{marked}{'' if email else ' autofocus'}>"
