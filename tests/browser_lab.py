@@ -1,19 +1,18 @@
 """A browser for the tests of pages: Debian's Chromium without a window, driven by its keyboard, and where it is sent.
 
-It talks to nobody but the pages of the test: what Chromium does in the background is off, its profile is new, and every
-name but the loopback address resolves to nothing.
+It talks to nobody but the pages of the test. What Chromium does in the background is off and its profile is new; the
+hosts of its makers that it tries to reach all the same are names that resolve to nothing.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from needs import need_program
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -31,12 +30,16 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--no-proxy-server",  # one would resolve the names
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--window-size=800,1000",
 )
 _PATIENCE = 20.0
 
-Found = TypeVar("Found")
+_READ = """
+const text = (selector) => document.querySelector(selector)?.textContent ?? "";
+return [document.readyState, text("h1"), text("[role=alert]")];
+"""
 
 
 class Browser:
@@ -49,16 +52,15 @@ class Browser:
         """Go to an address, and return when its page is there."""
         self.driver.get(url)
 
-    def wait(self, condition: Callable[[Chrome], Found]) -> Found:
-        """Return what the condition is true as, once it is."""
-        # A page that is just being replaced has neither its old nor its new elements.
-        gone = (NoSuchElementException, StaleElementReferenceException)
-        return WebDriverWait(self.driver, _PATIENCE, poll_frequency=0.05, ignored_exceptions=gone).until(condition)
+    def wait_for_heading(self, text: str, *, alert: str = "") -> None:
+        """Return when the page with this heading, and what it announces, is there; else say what is there instead.
 
-    def wait_for_heading(self, text: str) -> None:
-        """Return when the page with this heading is there; the error says what is there instead."""
+        All is read at once: an element that is found may be gone with its page before it can be read.
+        """
         try:
-            self.wait(lambda driver: driver.find_element("css selector", "h1").text == text or None)
+            WebDriverWait(self.driver, _PATIENCE, poll_frequency=0.05).until(
+                lambda driver: driver.execute_script(_READ) == ["complete", text, alert]
+            )
         except TimeoutException:
             shown = self.driver.find_element("css selector", "body").text
             raise AssertionError(f"no page {text!r} but at {self.driver.current_url}: {shown}") from None
@@ -88,20 +90,18 @@ class Browser:
         self.tab_to(name)
         self.press(text)
 
-    def alert(self) -> str:
-        """Return what the page announces, once it does."""
-        found: WebElement = self.wait(lambda driver: driver.find_element("css selector", "[role=alert]"))
-        return found.text
-
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
-    """Run a browser; skips the test where Chromium or its driver is not installed, and fails it under CI."""
+def open_browser(*more: str) -> Iterator[Browser]:
+    """Run a browser, with more options of Chromium.
+
+    Skips the test where Chromium or its driver is not installed, and fails it under CI.
+    """
     options = ChromeOptions()
     options.binary_location = str(need_program("chromium", package="chromium"))
     service = ChromeService(executable_path=str(need_program("chromedriver", package="chromium-driver")))
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
-        for option in (*_OPTIONS, f"--user-data-dir={profile}"):
+        for option in (*_OPTIONS, *more, f"--user-data-dir={profile}"):
             options.add_argument(option)
         driver = Chrome(options=options, service=service)
         try:

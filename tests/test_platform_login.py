@@ -200,3 +200,10 @@ class TestTokens:
         headers = {"authorization": f"Bearer {await platform.logged_in()}"}
         answer = await platform.client.post("/v1/auth/logout", headers=headers, json={"token": "x"})
         assert answer.status_code == 422
+
+    async def test_the_token_that_never_expires_can_be_logged_out_until_all_is_forgotten(self, platform: PlatformLab):
+        headers = {"authorization": f"Bearer {PASTED_TOKEN}"}
+        assert (await platform.client.post("/v1/auth/logout", headers=headers)).status_code == 200
+        assert (await platform.ask("/v1/user", PASTED_TOKEN)).status_code == 401
+        await platform.reset()
+        assert (await platform.ask("/v1/user", PASTED_TOKEN)).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -316,6 +317,11 @@ class TestRefresh:
         assert (await platform.ask("/v1/user", second["access_token"])).status_code == 401
         assert (await platform.renew(other["refresh_token"])).status_code == 200
         assert await refresh_calls(platform) == [200, 400, 400, 200]
+
+    async def test_of_fifty_refreshes_at_once_with_one_token_one_is_answered(self, platform: PlatformLab):
+        tokens = await platform.signed_in()
+        answers = await asyncio.gather(*(platform.renew(tokens["refresh_token"]) for _ in range(50)))
+        assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
 
     async def test_a_lenient_platform_takes_a_used_refresh_token_again(self, platform: PlatformLab):
         await platform.conduct(rotation="lenient")

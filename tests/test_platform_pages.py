@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -76,7 +78,7 @@ async def test_a_wrong_password_is_announced_and_the_password_asked_for_again(
 ):
     browser.open(application.address)
     sign_in(browser, password="other")
-    assert browser.alert() == "Invalid credentials."
+    browser.wait_for_heading("Sign in", alert="Invalid credentials.")
     assert browser.driver.title == "Error: Sign in"
     password = browser.driver.switch_to.active_element
     assert (password.accessible_name, password.get_attribute("aria-invalid")) == ("Password", "true")
@@ -92,9 +94,9 @@ async def test_a_wrong_code_is_announced_and_another_one_can_be_sent(
     sign_in(browser)
     browser.wait_for_heading("Enter the code")
     browser.press("000000" if await platform.code() != "000000" else "111111", Keys.ENTER)
-    assert browser.alert() == "Invalid OTP code. Look again, or send another one."
+    browser.wait_for_heading("Enter the code", alert="Invalid OTP code. Look again, or send another one.")
     browser.activate("Send another code")
-    browser.wait(lambda driver: driver.title == "Enter the code")
+    browser.wait_for_heading("Enter the code")
     browser.fill("Code", await platform.code())
     browser.activate("Continue")
     browser.wait_for_heading(CONSENT)
@@ -172,6 +174,20 @@ async def test_what_is_focused_is_seen_at_every_step(
         assert focused.value_of_css_property("outline-style") == "solid"
         assert focused.value_of_css_property("outline-width") == "3px"
     assert reached == {control.accessible_name for control in controls}, "each once round, and nothing else"
+
+
+async def test_the_browser_of_these_tests_asks_nobody_for_a_name_and_connects_to_this_machine_alone(
+    platform: PlatformLab, tmp_path: Path
+):
+    log = tmp_path / "network.json"
+    with open_browser(f"--log-net-log={log}") as browser:
+        browser.open(f"{platform.base_url}/sandbox/phone")
+        browser.wait_for_heading("The sandbox's phone")
+    events = json.loads(log.read_text())["events"]
+    parameters = [event.get("params", {}) for event in events]
+    connected = {address for seen in parameters for address in seen.get("address_list", [])}
+    assert connected == {platform.base_url.removeprefix("http://")}
+    assert [seen["address"] for seen in parameters if seen.get("address", "").endswith(":53")] == []
 
 
 # Colours
