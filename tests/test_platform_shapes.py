@@ -82,6 +82,31 @@ async def test_an_error_can_come_after_all_was_done(platform: PlatformLab):
     assert (await platform.ask("/v1/user", token)).status_code == 401
 
 
+BODIES = {
+    "nothing": b"",
+    "half": b'{"email": ',
+    "null": b"null",
+    "number": b"1",
+    "objects for texts": b'{"email": {}, "userId": {}, "grant_type": [], "token": 1, "token_hint": null}',
+    "no text": b"\xff\xfe{}",
+    "a lone surrogate": b'{"email": "\\ud800", "userId": "\\ud800", "grant_type": "\\ud800", "token": "\\ud800"}',
+    "deep": b"[" * 100_000,
+    "a form": b"grant_type=%FF%FE&token=%00&=&&x",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain", None])
+async def test_no_body_of_a_stranger_makes_the_platform_fail(platform: PlatformLab, body: bytes, kind: str | None):
+    headers = {"content-type": kind} if kind else {}
+    for path in ("login", "login/otp", "oauth/token", "oauth2/token", "oauth2/revoke"):
+        answer = await platform.client.post(f"/v1/auth/{path}", content=body, headers=headers)
+        assert answer.status_code in (400, 422), path
+        assert answer.json().keys() <= {"message", "error", "error_description"}
+    page = await platform.client.post("/hosted/sign-in", content=body, headers=headers)
+    assert (page.status_code, page.headers["content-type"]) == (400, "text/html; charset=utf-8")
+
+
 class TestLimits:
     async def limit(self, platform: PlatformLab, **changes: Any) -> httpx.Response:
         limit = {"method": "GET", "path": "/v1/user", "requests": 2, "seconds": 60} | changes

@@ -16,7 +16,7 @@ from delegation.sandbox.platform.minting import is_challenge
 from delegation.sandbox.platform.sign_in import add_to_uri
 
 _REQUIRED = ("response_type", "client_id", "redirect_uri", "state", "code_challenge", "code_challenge_method")
-_OPTIONAL = ("mode", "client_secret", "region")
+_OPTIONAL = ("mode", "client_secret")
 _SHORTEST_STATE = 8
 
 
