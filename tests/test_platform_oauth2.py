@@ -279,6 +279,14 @@ class TestToken:
         twice = await platform.client.post(TOKEN, content="grant_type=refresh_token&grant_type=x", headers=headers)
         assert error(twice) == (400, "invalid_request")
 
+    async def test_unfinished_onboarding_with_a_token_is_not_good_for_delegations_here_either(
+        self, platform: PlatformLab
+    ):
+        await platform.conduct(phase="PHYSICAL_ADDRESS", phase_with_token=True)
+        token = (await platform.signed_in())["access_token"]
+        assert (await platform.ask("/v1/user", token)).status_code == 200
+        assert (await platform.ask("/v1/delegation/chain/config", token)).status_code == 403
+
     async def test_without_offline_access_there_is_no_refresh_token(self, platform: PlatformLab):
         tokens = await platform.signed_in(scope="openid profile")
         assert "refresh_token" not in tokens

@@ -140,7 +140,7 @@ class SignIn:
             raise OAuthRefused(status, "invalid_grant", "The redirect URI is not the one of the request")
         if not is_verifier(verifier) or not verifier_matches(verifier, known.request.challenge):
             raise OAuthRefused(status, "invalid_grant", "PKCE verification failed")
-        known.session = Session(kind, known.region, scopes=known.request.scopes)
+        known.session = Session(kind, known.region, self.conduct.phase, known.request.scopes)
         return known.session
 
     def mint_id_token(self, session: Session, issuer: str) -> str:
