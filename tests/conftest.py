@@ -14,6 +14,7 @@ import httpx
 import pytest
 from evm_lab import deploy_contracts
 from hypothesis import settings
+from platform_lab import PlatformLab, run_platform
 from postgresql_lab import create_database, run_postgresql
 
 from delegation.sandbox import Sandbox, open_sandbox
@@ -105,3 +106,17 @@ def anvil() -> Iterator[RunningNode]:
 async def contracts(anvil: RunningNode) -> tuple[str, str]:
     """The token and the spender of that chain."""
     return await deploy_contracts(anvil.rpc_url)
+
+
+@pytest.fixture(scope="session")
+async def running_platform() -> AsyncIterator[PlatformLab]:
+    """A simulated platform without chains, for whoever signs in."""
+    async with run_platform() as lab:
+        yield lab
+
+
+@pytest.fixture
+async def platform(running_platform: PlatformLab) -> PlatformLab:
+    """The platform with nobody signed in, doing as it is documented."""
+    await running_platform.reset()
+    return running_platform

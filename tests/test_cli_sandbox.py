@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from chains.wallets import load_wallet, write_secret_file
@@ -103,6 +104,8 @@ async def test_it_prints_everything_needed_serves_until_sigterm_and_leaves_nothi
     try:
         assert {"profile", "gateway", "networks", "wallets"} <= document.keys()
         assert {"base_url", "client_key", "access_token"} <= document["gateway"].keys()
+        assert {"client_id", "secret_key", "redirect_uri"} <= document["gateway"].keys()
+        assert document["gateway"]["user"].keys() == {"email", "password", "phone_url"}
         assert {"ethereum", "linea", "base", "solana"} <= document["networks"].keys()
         for network in document["networks"].values():
             assert network.keys() >= NETWORK_KEYS
@@ -155,6 +158,39 @@ async def test_it_prints_everything_needed_serves_until_sigterm_and_leaves_nothi
     assert b"Traceback" not in err
     assert not any_alive(children)
     assert [name for name in left_files(tmp_path) if not name.startswith("wallets/")] == []
+
+
+async def test_a_person_is_told_who_to_sign_in_as_and_where_the_codes_arrive(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        *("sandbox", "up"),
+        env={**os.environ, "DELEGATION_HOME": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        told: dict[str, str] = {}
+        while "phone" not in told:
+            line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+            assert line, "it ended without saying so"
+            name, _, value = line.strip().partition(" ")
+            told[name] = value.strip()
+        async with httpx.AsyncClient() as browser:
+            page = await browser.get(told["phone"])
+            login = {"email": told["user"], "password": told["password"]}
+            key = {
+                "x-client-key": json.loads((tmp_path / "profiles" / "sandbox.json").read_text())["gateway"][
+                    "client_key"
+                ]
+            }
+            answer = await browser.post(f"{told['platform']}/v1/auth/login", json=login, headers=key)
+        assert "No code has been sent yet." in page.text
+        assert answer.json()["isOtpRequired"] is True
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
 
 
 async def test_killed_it_leaves_no_node_behind_and_the_next_one_takes_its_place(tmp_path: Path) -> None:

@@ -186,6 +186,23 @@ def test_evidence_is_checked_without_network_database_gateway_or_journal() -> No
     assert loaded & heavy == set()
 
 
+def test_the_simulated_platform_shares_nothing_with_the_client_that_it_judges() -> None:
+    shared = [
+        str(edge)
+        for edge in imports()
+        if edge.importer.startswith("delegation.sandbox.platform") and edge.imported.startswith("delegation.gateway")
+    ]
+    assert shared == []
+    borrowed = [
+        f"{path.relative_to(ROOT).as_posix()}: {node.module}"
+        for module, path in MODULES.items()
+        if module.startswith("delegation.sandbox.platform")
+        for node in statements(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("oauthlib", "httpx"))
+    ]
+    assert borrowed == [], "nor the libraries by which that client signs in"
+
+
 # What a person types
 
 

@@ -302,7 +302,9 @@ async def test_only_linea_answers_linea_estimate_gas(sandbox: Sandbox) -> None:
 def test_the_document_has_the_promised_shape_and_no_key_in_its_repr(sandbox: Sandbox) -> None:
     document = json.loads(sandbox.document.model_dump_json())
     assert document["profile"]["name"] == "sandbox"
-    assert set(document["gateway"]) == {"base_url", "client_key", "access_token"}
+    application = {"client_key", "client_id", "secret_key", "redirect_uri"}
+    assert set(document["gateway"]) == {"base_url", "access_token", "user"} | application
+    assert set(document["gateway"]["user"]) == {"email", "password", "phone_url"}
     assert list(document["networks"]) == [*EVM, "solana"]
     assert [document["networks"][name]["chain_id"] for name in EVM] == [1, 59144, 8453]
     solana = document["networks"]["solana"]
@@ -317,7 +319,8 @@ def test_the_document_has_the_promised_shape_and_no_key_in_its_repr(sandbox: San
     keys += [network["operator"]["private_key"] for network in document["networks"].values()]
     assert len(set(keys)) == len(keys) == 14
     shown = repr(sandbox.document) + str(sandbox.document)
-    assert not any(secret in shown for secret in [*keys, document["gateway"]["access_token"]])
+    secrets = [document["gateway"][name] for name in ("access_token", "client_key", "secret_key")]
+    assert not any(secret in shown for secret in [*keys, *secrets, document["gateway"]["user"]["password"]])
 
 
 async def test_every_seeded_wallet_is_its_keys_and_funded_with_gas_and_tokens(sandbox: Sandbox) -> None:

@@ -22,8 +22,8 @@ def sandbox_command() -> None:
 async def _up(session: Session) -> int:
     """Start Ethereum, Linea, Base and Solana locally, with the simulated platform; write the profile `sandbox`.
 
-    Serves until it is stopped (Ctrl-C or SIGTERM) and leaves no process behind. The keys it prints are made for this
-    run and hold nothing but play money.
+    Serves until it is stopped (Ctrl-C or SIGTERM) and leaves no process behind. The keys and the password it prints are
+    made for this run and worth nothing. Codes for signing in are shown on the page of the user's phone.
     """
     from delegation.errors import SandboxError
     from delegation.sandbox import serve_sandbox
@@ -43,7 +43,9 @@ async def _up(session: Session) -> int:
             return
         session.say(f"The sandbox is up; its profile is {document.profile.name!r} ({document.profile.file}).")
         networks = [(name, network.rpc_url) for name, network in document.networks.items()]
-        session.print_pairs([("platform", document.gateway.base_url), *networks])
+        user = document.gateway.user
+        signing_in = [("user", user.email), ("password", user.password), ("phone", user.phone_url)]
+        session.print_pairs([("platform", document.gateway.base_url), *signing_in, *networks])
         session.say(
             "Try in another terminal:\n"
             "  delegation --profile sandbox grant --network linea --currency usdc --amount 5000\n"

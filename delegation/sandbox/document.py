@@ -37,12 +37,27 @@ class NetworkDocument(_Part):
     genesis_hash: str | None = None
 
 
+class UserDocument(_Part):
+    """The platform's one user, and the page on which their phone shows the codes that it gets."""
+
+    email: str
+    password: str = Field(repr=False)
+    phone_url: str
+
+
 class GatewayDocument(_Part):
-    """Where the simulated platform is and what it asks of a caller."""
+    """Where the simulated platform is and what it asks of a caller: of the application, and of its user.
+
+    `access_token` never expires, for those who do not want to sign in.
+    """
 
     base_url: str
     client_key: str = Field(repr=False)
     access_token: str = Field(repr=False)
+    client_id: str
+    secret_key: str = Field(repr=False)
+    redirect_uri: str
+    user: UserDocument
 
 
 class ProfileDocument(_Part):

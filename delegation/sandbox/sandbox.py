@@ -18,8 +18,9 @@ from delegation.sandbox.document import (
     KeyDocument,
     ProfileDocument,
     SandboxDocument,
+    UserDocument,
 )
-from delegation.sandbox.world import PlatformWorld, WorldNetwork, WorldToken
+from delegation.sandbox.world import PlatformWorld, WorldNetwork, WorldTenant, WorldToken
 
 if TYPE_CHECKING:
     from chains.types import Family
@@ -203,16 +204,27 @@ async def _start_platform(
     stack: AsyncExitStack, evm: Mapping[str, EvmNetwork], solana: Mapping[str, SolanaNetwork]
 ) -> GatewayDocument:
     from delegation.sandbox.platform import create_app
-    from delegation.sandbox.servers import RunningServer
+    from delegation.sandbox.servers import RunningServer, find_free_port
 
-    client_key, access_token = f"sandbox-{secrets.token_hex(16)}", str(uuid.uuid4())
+    tenant = WorldTenant(
+        secret_key=f"sandbox-secret-{secrets.token_hex(16)}",
+        redirect_uris=(f"http://127.0.0.1:{find_free_port()}/callback",),
+        password=secrets.token_urlsafe(9),
+    )
     # The platform has nodes of its own: it need not go through what stands before one for users.
     networks = {name: _world_network(network, "evm", network.node_url) for name, network in evm.items()}
     networks |= {name: _world_network(network, "solana", network.rpc_url) for name, network in solana.items()}
-    server = await stack.enter_async_context(
-        RunningServer(create_app(PlatformWorld(client_key, access_token, networks)))
+    world = PlatformWorld(f"sandbox-{secrets.token_hex(16)}", str(uuid.uuid4()), networks, tenant)
+    server = await stack.enter_async_context(RunningServer(create_app(world)))
+    return GatewayDocument(
+        base_url=server.base_url,
+        client_key=world.client_key,
+        access_token=world.access_token,
+        client_id=tenant.client_id,
+        secret_key=tenant.secret_key,
+        redirect_uri=tenant.redirect_uris[0],
+        user=UserDocument(email=tenant.email, password=tenant.password, phone_url=f"{server.base_url}/sandbox/phone"),
     )
-    return GatewayDocument(base_url=server.base_url, client_key=client_key, access_token=access_token)
 
 
 def _world_network(network: EvmNetwork | SolanaNetwork, family: Family, node_url: str) -> WorldNetwork:

@@ -7,6 +7,7 @@ so that signals stay with the caller.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import threading
 from contextlib import suppress
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _START_TIMEOUT: Final = 15.0
+
+
+def find_free_port() -> int:
+    """Return a loopback port for another program to listen on later.
+
+    It lies below those that systems give out by themselves, so that no connection of anybody takes it meanwhile.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 async def hang_up(receive: Receive, send: Send) -> None:

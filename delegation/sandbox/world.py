@@ -35,9 +35,28 @@ class WorldNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class WorldTenant:
+    """The application that signs its users in, as it is registered, and the one user with their password.
+
+    `client_id` names the application where there is no client key in a header: in a browser and in form bodies.
+    `secret_key` is the secret that the platform gives out beside the client key.
+    """
+
+    client_id: str = "sandbox-app"
+    secret_key: str = field(default="sandbox-secret", repr=False)
+    redirect_uris: tuple[str, ...] = ("http://127.0.0.1:28180/callback",)
+    email: str = "user@sandbox.example"
+    password: str = field(default="correct horse battery staple", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformWorld:
-    """Everything the simulated platform needs; `networks` is keyed by the name that the platform uses."""
+    """Everything the simulated platform needs; `networks` is keyed by the name that the platform uses.
+
+    `access_token` is one that never expires, for those who do not want to sign in.
+    """
 
     client_key: str = field(repr=False)
     access_token: str = field(repr=False)
     networks: Mapping[str, WorldNetwork]
+    tenant: WorldTenant = field(default_factory=WorldTenant)

@@ -16,19 +16,41 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from delegation.sandbox.platform import control, delegations, wallets
+from delegation.sandbox.platform import (
+    control,
+    control_sign_in,
+    delegations,
+    hosted,
+    internal_wallets,
+    login,
+    oauth,
+    oauth2,
+    users,
+    wallets,
+)
 from delegation.sandbox.platform.auth import AuthenticationMiddleware
 from delegation.sandbox.platform.chain_evm import EvmChain
 from delegation.sandbox.platform.chain_solana import SolanaChain
 from delegation.sandbox.platform.context import Context
-from delegation.sandbox.platform.errors import ChainUnavailableError, Refused
+from delegation.sandbox.platform.errors import ChainUnavailableError, OAuthRefused, Refused
+from delegation.sandbox.platform.limits import LimitMiddleware
 from delegation.sandbox.platform.misbehaviour import MisbehaviourMiddleware
 from delegation.sandbox.platform.sharing import SharedReading
 from delegation.sandbox.platform.state import PlatformState
 from delegation.sandbox.world import PlatformWorld
 
 _ROUTES = [
-    Route("/v1/user", wallets.get_user, methods=["GET"]),
+    Route("/v1/auth/login", login.post_login, methods=["POST"]),
+    Route("/v1/auth/login/otp", login.post_otp, methods=["POST"]),
+    Route("/v1/auth/logout", login.post_logout, methods=["POST"]),
+    Route("/v1/auth/oauth/authorize/initiate", oauth.get_initiate, methods=["GET"]),
+    Route("/v1/auth/oauth/authorize", oauth.post_authorize, methods=["POST"]),
+    Route("/v1/auth/oauth/token", oauth.post_token, methods=["POST"]),
+    Route("/v1/auth/oauth/revoke", oauth.delete_revoke, methods=["DELETE"]),
+    Route("/v1/auth/oauth2/authorize", oauth2.get_authorize, methods=["GET"]),
+    Route("/v1/auth/oauth2/token", oauth2.post_token, methods=["POST"]),
+    Route("/v1/auth/oauth2/revoke", oauth2.post_revoke, methods=["POST"]),
+    Route("/v1/user", users.get_user, methods=["GET"]),
     Route("/v1/delegation/chain/config", delegations.get_chain_config, methods=["GET"]),
     Route("/v1/delegation/token", delegations.get_token, methods=["GET"]),
     Route("/v1/delegation/evm/post-approval", delegations.post_evm_approval, methods=["POST"]),
@@ -36,8 +58,17 @@ _ROUTES = [
     Route("/v1/wallet/external", wallets.get_external_wallets, methods=["GET"]),
     Route("/v1/wallet/external/priority", wallets.get_priorities, methods=["GET"]),
     Route("/v1/wallet/external/priority", wallets.put_priorities, methods=["PUT"]),
+    Route("/v1/wallet/internal", internal_wallets.get_internal_wallets, methods=["GET"]),
+    Route("/hosted/sign-in", hosted.get_page, methods=["GET"], name="sign_in_page"),
+    Route("/hosted/sign-in", hosted.post_page, methods=["POST"]),
+    Route("/sandbox/sign-in", control_sign_in.get_sign_in, methods=["GET"]),
+    Route("/sandbox/sign-in", control_sign_in.post_sign_in, methods=["POST"]),
+    Route("/sandbox/sign-in", control_sign_in.delete_sign_in, methods=["DELETE"]),
+    Route("/sandbox/phone", control_sign_in.get_phone, methods=["GET"]),
     Route("/sandbox/misbehave", control.post_misbehave, methods=["POST"]),
     Route("/sandbox/misbehave", control.delete_misbehave, methods=["DELETE"]),
+    Route("/sandbox/limit", control.post_limit, methods=["POST"]),
+    Route("/sandbox/limit", control.delete_limit, methods=["DELETE"]),
     Route("/sandbox/config", control.post_config, methods=["POST"]),
     Route("/sandbox/config", control.delete_config, methods=["DELETE"]),
     Route("/sandbox/clock", control.post_clock, methods=["POST"]),
@@ -61,11 +92,16 @@ class PlatformApp(Starlette):
 
 def build_app(world: PlatformWorld) -> Starlette:
     """Return the application for this world."""
+    state = PlatformState(world)
     app = PlatformApp(
         routes=_ROUTES,
-        middleware=[Middleware(AuthenticationMiddleware, world=world)],
+        middleware=[
+            Middleware(LimitMiddleware, limits=state.limits, now=state.now),
+            Middleware(AuthenticationMiddleware, state=state),
+        ],
         exception_handlers={
             Refused: _answer_refusal,
+            OAuthRefused: _answer_oauth_refusal,
             ChainUnavailableError: _answer_unavailable,
             HTTPException: _answer_http_exception,
         },
@@ -75,7 +111,6 @@ def build_app(world: PlatformWorld) -> Starlette:
         name: EvmChain(network) if network.family == "evm" else SolanaChain(network)
         for name, network in world.networks.items()
     }
-    state = PlatformState(world)
     wallet_list = SharedReading(partial(wallets.read_external_wallets, state, chains))
     app.state.context = Context(state, chains, wallet_list)
     return app
@@ -98,6 +133,12 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 async def _answer_refusal(_request: Request, error: Exception) -> Response:
     refusal = cast(Refused, error)
     return JSONResponse({"message": refusal.message}, refusal.status)
+
+
+async def _answer_oauth_refusal(_request: Request, error: Exception) -> Response:
+    refusal = cast(OAuthRefused, error)
+    body = {"error": refusal.error, "error_description": refusal.description}
+    return JSONResponse(body, refusal.status, {"cache-control": "no-store"})
 
 
 async def _answer_unavailable(_request: Request, _error: Exception) -> Response:

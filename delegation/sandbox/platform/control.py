@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from delegation.sandbox.platform.context import Context, read_json
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.limits import LimitInForce, parse_limit
 from delegation.sandbox.platform.misbehaviour import parse_misbehaviour
 
 _LONGEST_ADVANCE = 10 * 365 * 86_400.0
@@ -17,7 +18,7 @@ _CONFIG_FIELDS = {"chainId", "delegationContract", "environment", "tokens"}
 
 
 async def post_misbehave(request: Request) -> Response:
-    """POST /sandbox/misbehave {method, path, times?, status?, body?, headers?, delay?, drop?, lose_answer?}"""
+    """POST /sandbox/misbehave {method, path, times?, ...}: what `Misbehaviour` lists"""
     Context.of(request).misbehaviours.append(parse_misbehaviour(await read_json(request)))
     return JSONResponse({"success": True})
 
@@ -25,6 +26,19 @@ async def post_misbehave(request: Request) -> Response:
 async def delete_misbehave(request: Request) -> Response:
     """DELETE /sandbox/misbehave: behave again"""
     Context.of(request).misbehaviours.clear()
+    return JSONResponse({"success": True})
+
+
+async def post_limit(request: Request) -> Response:
+    """POST /sandbox/limit {method, path, requests, seconds, retry_after?}: take only so many requests in a while"""
+    state = Context.of(request).state
+    state.limits.append(LimitInForce(parse_limit(await read_json(request))))
+    return JSONResponse({"success": True})
+
+
+async def delete_limit(request: Request) -> Response:
+    """DELETE /sandbox/limit: take any number again"""
+    Context.of(request).state.limits.clear()
     return JSONResponse({"success": True})
 
 

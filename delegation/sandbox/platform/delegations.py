@@ -97,6 +97,9 @@ async def _post_approval(request: Request, family: str) -> Response:
 async def _judge(context: Context, body: object, family: str, opinions: list[Verdict]) -> None:
     """Judge and accept a proof; what the second judge thinks of it is added to `opinions`."""
     state = context.state
+    if state.sign_in.conduct.verification_state != "VERIFIED":
+        # Documented as a prerequisite; the text is the one that is known from registration.
+        raise Refused(403, "Account has not been verified")
     proof = parse_proof(body, family, state.world)
     nonce, now = state.get_live_token(proof.token).nonce, state.now()
     chain = context.chains[proof.network.name]

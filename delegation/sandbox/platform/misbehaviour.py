@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.shapes import SHAPES
 from delegation.sandbox.servers import hang_up
 
 _MESSAGES = {
@@ -33,7 +34,8 @@ class Misbehaviour:
     """What to do wrong the next `times` times that `method` `path` is called.
 
     `delay` is in seconds and comes first. `drop` closes the connection before acting, `lose_answer` after acting.
-    `status` answers instead of acting, with `body` and `headers`. With none of them, the request is acted on late.
+    `status` answers instead of acting, with `body` and `headers`; `shape` names a body that was seen, with a status of
+    its own. With `act` either comes after acting. With none of them, the request is acted on late.
     """
 
     method: str
@@ -42,6 +44,8 @@ class Misbehaviour:
     status: int | None = None
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    shape: str | None = None
+    act: bool = False
     delay: float = 0.0
     drop: bool = False
     lose_answer: bool = False
@@ -53,6 +57,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "times": (int,),
     "status": (int,),
     "headers": (dict,),
+    "shape": (str,),
+    "act": (bool,),
     "delay": (int, float),
     "drop": (bool,),
     "lose_answer": (bool,),
@@ -71,6 +77,8 @@ def parse_misbehaviour(body: object) -> Misbehaviour:
     wrong = replace(Misbehaviour(**body), method=body["method"].upper())
     if wrong.status is not None and not 200 <= wrong.status <= 599:
         raise Refused(422, "Validation error: status must be between 200 and 599")
+    if wrong.shape is not None and (wrong.shape not in SHAPES or wrong.body is not None):
+        raise Refused(422, f"Validation error: shape, without body, is one of {', '.join(SHAPES)}")
     return wrong
 
 
@@ -100,10 +108,12 @@ class MisbehaviourMiddleware:
         elif wrong.lose_answer:
             await self._app(scope, receive, _forget)
             await hang_up(receive, send)
-        elif wrong.status is not None:
-            await _answer(wrong, wrong.status)(scope, receive, send)
-        else:
+        elif (answer := _answer(wrong, scope)) is None:
             await self._app(scope, receive, send)
+        else:
+            if wrong.act:
+                await self._app(scope, receive, _forget)
+            await answer(scope, receive, send)
 
     def _take(self, scope: MutableMapping[str, Any]) -> Misbehaviour | None:
         for place, wrong in enumerate(self._plan):
@@ -113,13 +123,19 @@ class MisbehaviourMiddleware:
         return None
 
 
-def _answer(wrong: Misbehaviour, status: int) -> Response:
-    body = wrong.body
-    if body is None:
-        body = {"message": _MESSAGES.get(status, "Internal server error")}
-    if isinstance(body, str):
-        return Response(body, status, wrong.headers, media_type="text/plain")
-    return Response(json.dumps(body), status, wrong.headers, media_type="application/json")
+def _answer(wrong: Misbehaviour, scope: Scope) -> Response | None:
+    """Return what is to be answered, or None if the application answers."""
+    if wrong.shape is not None:
+        shape = SHAPES[wrong.shape]
+        body, media_type = shape.body_for(scope["method"], scope["path"]), shape.media_type
+        status = wrong.status or shape.status
+    elif wrong.status is not None:
+        status = wrong.status
+        body = {"message": _MESSAGES.get(status, "Internal server error")} if wrong.body is None else wrong.body
+        media_type = "text/plain" if isinstance(body, str) else "application/json"
+    else:
+        return None
+    return Response(body if isinstance(body, str) else json.dumps(body), status, wrong.headers, media_type)
 
 
 async def _forget(message: Message) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from delegation.sandbox.platform.errors import Refused
+from delegation.sandbox.platform.limits import LimitInForce
+from delegation.sandbox.platform.sign_in import SignIn
 from delegation.sandbox.world import PlatformWorld
 
 TOKEN_LIFE = timedelta(minutes=10)
@@ -66,8 +68,10 @@ class PlatformState:
         self.created_at = datetime.now(UTC)
         self.clock_offset = timedelta()
         self.faucet_used = False
+        self.sign_in = SignIn(world, self.user_id, self.now)
         self.proofs: list[ReceivedProof] = []
         self.requests: Counter[str] = Counter()
+        self.limits: list[LimitInForce] = []
         self.config_overrides: dict[str, dict[str, Any]] = {}
         self.wallets: list[RegisteredWallet] = []
         self._tokens: dict[str, IssuedToken] = {}

@@ -1,4 +1,4 @@
-"""The endpoints of the user and the user's wallets; what the list shows is read from the chains, live."""
+"""The endpoints of the user's own wallets; what the list shows is read from the chains, live."""
 
 from __future__ import annotations
 
@@ -12,21 +12,6 @@ from starlette.responses import JSONResponse, Response
 from delegation.sandbox.platform.context import Chains, Context, read_json
 from delegation.sandbox.platform.errors import Refused
 from delegation.sandbox.platform.state import PlatformState, RegisteredWallet
-
-
-async def get_user(request: Request) -> Response:
-    """GET /v1/user"""
-    state = Context.of(request).state
-    return JSONResponse(
-        {
-            "id": state.user_id,
-            "firstName": "Sandbox",
-            "lastName": "User",
-            "email": "user@sandbox.example",
-            "verificationState": "VERIFIED",
-            "createdAt": state.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        }
-    )
 
 
 async def get_external_wallets(request: Request) -> Response:
