@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import chains.wallets
+import delegation
 from chains import CHAIN_NAMES, get_chain
 from chains.types import Chain
 from delegation.gateway.client import Gateway
@@ -218,3 +219,21 @@ def test_long_tests_run_with_all_alone_and_their_representatives_always() -> Non
     named = "tests/test_crash.py"
     short = collected(named)
     assert 0 < short < collected("--all", named) == collected(named, "--all")
+
+
+def test_words_that_say_that_something_is_not_known_never_carry_a_yes() -> None:
+    """What was not read, proved, pinned or known is UNDETERMINED or NOTED."""
+    doubtful = re.compile(r"not known|not proved|not pinned|could not be (?:read|asked)")
+    wrong = []
+    for package in (chains, delegation):
+        for path in Path(package.__path__[0]).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(call, ast.Call) or "Finding" not in ast.unparse(call.func):
+                    continue
+                if any(isinstance(arg, ast.Constant) and arg.value == "VERIFIED" for arg in call.args):
+                    words = " ".join(
+                        str(each.value) for arg in call.args for each in ast.walk(arg) if isinstance(each, ast.Constant)
+                    )
+                    if doubtful.search(words):
+                        wrong.append(f"{path.name}:{call.lineno}")
+    assert not wrong

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 MAGIC = "0x1626ba7e" + "00" * 28
 SAMPLE = 900
 PARTS = 8
+DOUBTFUL = re.compile(r"not known|not proved|not pinned|could not be (?:read|asked)")
 LIAR, ONE, TWO = (Endpoint(f"https://{name}.example", f"{name}.example") for name in ("liar", "one", "two"))
 # What three nodes' report must say as two honest ones have it.
 AGREED = (
@@ -315,6 +317,8 @@ def believed(recorded: Recorded, liar: NodeResult) -> list[str]:
     alone = report(case.policy, liar)
     if alone.verdict == "VERIFIED" and alone.tier != "T0":
         wrong.append(f"alone: VERIFIED at {alone.tier}")
+    yes = [each.message for each in alone.findings if each.verdict == "VERIFIED"]
+    wrong += [f"a yes that says {message}" for message in yes if DOUBTFUL.search(message)]
     for results in ((one, liar), (liar, one)):
         pair = report(case.policy, *results)
         if pair.verdict == forbidden:

@@ -148,6 +148,9 @@ def tell_report(session: Session, report: Report) -> int:
     """Print a report and return the exit status of its verdict."""
     from delegation.audit import describe_report
 
+    signatures = [each for each in report.findings if each.rule.endswith("signature")]
+    if any(each.verdict == "UNDETERMINED" and "archive node" in each.message for each in signatures):
+        session.insist("Name an archive node with --rpc, or another block with --block.")
     if session.as_json:
         session.print_document(report.model_dump(mode="json"))
     else:
