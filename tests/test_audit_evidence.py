@@ -23,7 +23,7 @@ from chains.rpc.transcript import Exchange
 from delegation import Claim, Policy, Report, utc_now, verify_evidence, verify_with_evidence
 from delegation.audit import claim_of, evidence_schema
 from delegation.audit import nodes as asking
-from delegation.audit.evidence import write_evidence
+from delegation.audit.evidence import VERSION, write_evidence
 from delegation.audit.policy import operator_of
 from delegation.audit.verdict import make_report
 from delegation.sandbox import Sandbox
@@ -321,6 +321,28 @@ def test_a_block_hash_of_the_auditors_own_decides_the_tier(filed: Filed) -> None
 def old_file(network: str, version: int = 1) -> bytes:
     """Return a file that was written when its format was new."""
     return (DOCUMENTS / f"evidence-{version}-{network}.json").read_bytes()
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("network", ["linea", "solana"])
+def test_a_file_of_format_2_keeps_its_verdict(network: str) -> None:
+    written = json.loads(old_file(network, 2))
+    assert written["format"] == "delegation-evidence/2"
+    report = verify_evidence(old_file(network, 2))
+    assert (report.verdict, report.state, report.tier) == ("VERIFIED", written["report"]["state"], "T0")
+    assert "made anew" in next(one.message for one in report.findings if one.rule == "evidence")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("network", ["linea", "solana"])
+def test_a_file_of_todays_format_says_word_for_word_what_it_said(network: str) -> None:
+    """Whoever changes a word of a report, or a question to a node, raises the number of the format."""
+    written = json.loads(old_file(network, VERSION))
+    report = verify_evidence(old_file(network, VERSION))
+    assert report.verdict == "VERIFIED"
+    assert all(one.rule != "evidence" for one in report.findings)
+    told = [one.model_dump() for one in report.findings if one.rule not in {"integrity", "quorum"}]
+    assert told == written["report"]["findings"]
 
 
 @pytest.mark.usefixtures("offline")
