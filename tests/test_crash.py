@@ -179,7 +179,10 @@ async def test_a_line_killed_at_any_moment_is_finished_by_resume_without_doing_a
     for number in range(moments):
         case = KillCase(quiet_sandbox, tmp_path / str(number), network, currency)
         moment = chance.uniform(0, takes)
-        killed += await start_killed(killable_lines, case, before, 5000, moment) == KILLED
+        was_killed = await start_killed(killable_lines, case, before, 5000, moment) == KILLED
+        killed += was_killed
+        # Whoever came to the end has been quicker than the first one: the machine has less to do by now.
+        takes *= 1 if was_killed else 0.7
         finished = await case.resume()
         if finished is None:
             assert await case.count_signed() == signed_before, "nothing was saved, so nothing may have been sent"
@@ -246,7 +249,9 @@ async def test_a_way_out_killed_at_any_moment_is_finished_with_one_transaction_a
     killed = 0
     for case in cases:
         before = await case.list()
-        killed += await killable_lines.run(**case.job(amount, what), moment=chance.uniform(0, takes)) == KILLED
+        was_killed = await killable_lines.run(**case.job(amount, what), moment=chance.uniform(0, takes)) == KILLED
+        killed += was_killed
+        takes *= 1 if was_killed else 0.7
         nothing_done = await case.list() == before
         await case.resume_all()
         await check_way_out(case, what, 5000 if nothing_done else allowed)
