@@ -31,6 +31,9 @@ from delegation.sandbox import Sandbox, open_sandbox
 from delegation.sandbox.artifacts import encode_call
 from delegation.sandbox.profile import profile_of
 
+# Moments are parts of the time that a line takes, which must not change meanwhile.
+pytestmark = pytest.mark.load
+
 # Network, currency, what is allowed beforehand, what is granted, how many approve transactions that takes, and how many
 # lines are carried at once: on Solana they only wait.
 LINES = [

@@ -17,7 +17,8 @@ from delegation.audit import Claim, ClaimedApproval, ClaimedStatement, Report, v
 from delegation.sandbox.platform.errors import JudgesDisagreeError
 from delegation.sandbox.platform.proof import SubmittedProof
 
-_MOMENT: Final = 0.2  # seconds
+_MOMENT: Final = 0.3  # seconds
+_MORE_ATTEMPTS: Final = 4
 
 
 async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) -> Report | None:
@@ -41,9 +42,11 @@ async def ask_second_judge(proof: SubmittedProof, *, nonce: str, now: datetime) 
             ),
         )
         report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
-        if report.state == "pending" or report.verdict == "UNDETERMINED":
-            # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction; and
-            # what could not be checked at that moment is neither a yes nor a no.
+        for _ in range(_MORE_ATTEMPTS):
+            if report.state != "pending" and report.verdict != "UNDETERMINED":
+                break
+            # anvil has the receipt, which the first judge reads, a moment before it says so of the transaction, and
+            # under load it gives fields that do not belong together; what could not be checked is neither yes nor no.
             await asyncio.sleep(_MOMENT)
             report = await verify_claim(claim, [network.rpc_url], now=lambda: now)
         return report
